@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all experiments share: their fields, and the options after a colon."""
+
+import difflib
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
+
+
+def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
+  """Parses `split=xview,gcl=false`.
+
+  Args:
+    arg: What follows the colon after the config's file.
+    **options: Each option with its default, a bool, or with a tuple of its
+      choices, of which the first is the default.
+
+  Raises:
+    ValueError: If an option or its value is unknown.
+  """
+  parsed = ConfigDict(
+    {
+      name: value[0] if isinstance(value, tuple) else value
+      for name, value in options.items()
+    }
+  )
+  for item in filter(None, (arg or "").split(",")):
+    name, _, value = item.partition("=")
+    if name not in options:
+      raise ValueError(
+        f"unknown option {name!r}; {_nearest(name, options)}options are"
+        f" {', '.join(options)}"
+      )
+    if isinstance(options[name], bool):
+      choices = {"true": True, "false": False}
+      value = value.lower()
+    else:
+      choices = {choice: choice for choice in options[name]}
+    if value not in choices:
+      raise ValueError(
+        f"option {name}={value!r} is not one of {', '.join(choices)}"
+      )
+    parsed[name] = choices[value]
+  return parsed
+
+
+def base() -> ConfigDict:
+  """Returns the fields of every experiment, at the paper's defaults."""
+  config = ConfigDict()
+  config.seed = 1
+  config.recipe = "paper"
+  config.backbone = "ctrgcn"
+  config.model = ConfigDict()  # Further fields of the backbone's module.
+  config.matmul_precision = "highest"
+  config.init_from = config_dict.placeholder(str)  # Workdir of another run.
+  config.batch_size = 64  # Of all devices together.
+  config.eval_batch_size = 64
+  config.eval_every_epochs = 1
+
+  # SGD of CTR-GCN, which the paper borrows (Sec. 4.2).
+  config.optim = ConfigDict()
+  config.optim.num_epochs = 65
+  config.optim.base_lr = 0.1
+  config.optim.warmup_epochs = 5
+  config.optim.decay_epochs = (35, 55)
+  config.optim.decay_rate = 0.1
+  config.optim.momentum = 0.9
+  config.optim.nesterov = True
+  config.optim.weight_decay = 4e-4
+
+  # SkeletonGCL (Sec. 4.2).
+  config.gcl = True
+  config.contrast = ConfigDict()
+  config.contrast.features = 256
+  config.contrast.rows_per_class = 684
+  config.contrast.momentum = 0.85
+  config.contrast.temperature = 0.8
+  config.contrast.num_hard_positives = 128
+  config.contrast.num_hard_negatives = 512
+  config.contrast.num_random_negatives = 512
+  # What an anchor does while the bank holds too few rows: skip, partial.
+  config.contrast.cold_start = "skip"
+  return config
+
+
+def ntu60(config: ConfigDict, split: str, modality: str) -> None:
+  """Sets the data of NTU RGB+D 60, 64 frames of at most 2 persons."""
+  config.num_classes = 60
+  config.skeleton = "ntu"
+  config.num_persons = 2
+  config.data = ConfigDict(
+    {
+      "dir": "data/ntu60",
+      "prepare": "python -m data_prep.ntu60 --raw DIR",
+      "split": split,
+      "train_split": f"{split}_train",
+      "test_split": f"{split}_test",
+      "modality": modality,
+      "recipe": "ntu",
+      "window": 64,
+      "max_angle": 0.3,  # Radians.
+      "repeats": 1,
+    }
+  )
+
+
+def ucla(config: ConfigDict, modality: str) -> None:
+  """Sets the data of NW-UCLA, 52 frames of one person."""
+  config.num_classes = 10
+  config.skeleton = "ucla"
+  config.num_persons = 1
+  config.data = ConfigDict(
+    {
+      "dir": "data/nw_ucla",
+      "prepare": "python -m data_prep.nw_ucla --raw DIR",
+      "split": "xview",  # Trains on cameras 1 and 2, tests on camera 3.
+      "train_split": "train",
+      "test_split": "test",
+      "modality": modality,
+      "recipe": "ucla",
+      "window": 52,
+      "max_angle": 60.0,  # Degrees.
+      "repeats": 5,  # Passes over the clips in one epoch.
+    }
+  )
+
+
+def _nearest(name, names):
+  close = difflib.get_close_matches(name, names, n=1)
+  return f"did you mean {close[0]!r}? " if close else ""

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NW-UCLA: the JSON skeletons of `all_sqe.tar.xz` to TFRecords.
+
+python -m data_prep.nw_ucla --raw data/raw/all_sqe.tar.xz
+
+Trains on cameras 1 and 2, tests on camera 3.
+"""
+
+import argparse
+import collections
+import json
+import lzma
+import pathlib
+import re
+import tarfile
+from collections.abc import Iterator
+
+import numpy as np
+import tqdm
+
+from data_prep import records
+
+ARCHIVE = "all_sqe.tar.xz"
+NUM_JOINTS = 20
+NUM_CLIPS = {"train": 1020, "test": 464}
+SPLITS = {1: "train", 2: "train", 3: "test"}
+
+# Action number in the file's name -> class; labels follow this order.
+CLASSES = {
+  1: "pick up with one hand",
+  2: "pick up with two hands",
+  3: "drop trash",
+  4: "walk around",
+  5: "sit down",
+  6: "stand up",
+  8: "donning",
+  9: "doffing",
+  11: "throw",
+  12: "carry",
+}
+
+NAME = re.compile(r"a(\d\d)_s\d\d_e\d\d_v(\d\d)")
+
+
+def parse_clip(name: str, data: bytes) -> tuple[str, records.Clip]:
+  """Reads one file.
+
+  Args:
+    name: Of the file, without directory and ending, as `a12_s06_e04_v03`.
+    data: Its content.
+
+  Returns:
+    The split, and the clip with skeleton [T, 1, 20, 3], metres.
+
+  Raises:
+    DataError: It is not a sound file of the data set; says why.
+  """
+  match = NAME.fullmatch(name)
+  if not match:
+    raise records.DataError("its name is not of the form a01_s01_e00_v01")
+  action, camera = int(match[1]), int(match[2])
+  if action not in CLASSES:
+    raise records.DataError(f"unknown class a{action:02d}")
+  if camera not in SPLITS:
+    raise records.DataError(f"unknown camera v{camera:02d}")
+  try:
+    content = json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise records.DataError(f"it is not JSON: {error}") from error
+  if not isinstance(content, dict):
+    raise records.DataError("it is not a JSON object")
+  for key in ("file_name", "skeletons"):
+    if key not in content:
+      raise records.DataError(f"it has no key {key!r}")
+  if content["file_name"] != name:
+    raise records.DataError(
+      f"its file_name is {content['file_name']!r}, not the file's own name"
+    )
+  label = list(CLASSES).index(action)
+  skeleton = _parse_skeletons(content["skeletons"])
+  return SPLITS[camera], records.Clip(name, label, skeleton)
+
+
+def read_clips(raw: pathlib.Path) -> list[tuple[str, records.Clip]]:
+  """Reads all clips of the archive, or of the directory of its files.
+
+  Args:
+    raw: The archive, a directory with the archive, or its unpacked files.
+
+  Returns:
+    Pairs of split and clip, sorted by name.
+
+  Raises:
+    DataError: There is nothing to read, or files are broken; names each.
+  """
+  pairs = {}
+  problems = []
+  source = _find_source(raw)
+  files = _read_archive(source) if source.is_file() else _read_tree(source)
+  try:
+    for path, data in tqdm.tqdm(
+      files, total=sum(NUM_CLIPS.values()), unit="clip", disable=None
+    ):
+      name = pathlib.PurePath(path).stem
+      try:
+        if name in pairs:
+          raise records.DataError("a second file of this name")
+        pairs[name] = parse_clip(name, data)
+      except records.DataError as error:
+        problems.append(f"{path}: {error}")
+  except (EOFError, lzma.LZMAError, tarfile.TarError) as error:
+    problems.append(
+      f"{source}: the archive is damaged after {len(pairs) + len(problems)} "
+      f"files: {error}"
+    )
+  if problems:
+    raise records.DataError(
+      records.list_problems(problems)
+      + f"\nFetch {ARCHIVE} again, and pass it as --raw."
+    )
+  if not pairs:
+    raise records.DataError(
+      f"{source} holds no JSON file: pass {ARCHIVE}, or the directory it "
+      "unpacks to, as --raw"
+    )
+  return [pairs[name] for name in sorted(pairs)]
+
+
+def convert(
+  raw: pathlib.Path,
+  out: pathlib.Path,
+  *,
+  overwrite: bool = False,
+  allow_incomplete: bool = False,
+) -> None:
+  """Converts the data set and prints what it holds.
+
+  Args:
+    raw: See `read_clips`.
+    out: Directory of the data set.
+    overwrite: Replace a data set that is there.
+    allow_incomplete: Accept another number of clips than the official 1,484.
+
+  Raises:
+    DataError: Raw files are broken or missing, or `out` is taken.
+  """
+  records.check_out(out, overwrite)
+  pairs = read_clips(raw)
+  counts = collections.Counter(split for split, _ in pairs)
+  found, wanted = (
+    ", ".join(f"{numbers[split]:,} {split}" for split in NUM_CLIPS)
+    for numbers in (counts, NUM_CLIPS)
+  )
+  if counts != NUM_CLIPS:
+    message = f"{raw} has {found} clips, the official set {wanted}"
+    if not allow_incomplete:
+      raise records.DataError(
+        f"{message}: fetch {ARCHIVE} again, or pass --allow_incomplete to "
+        "convert what is there"
+      )
+    print(f"notice: {message}; figures will not compare with others'.")
+  records.write_dataset(
+    out,
+    pairs,
+    name="nw_ucla",
+    class_names=list(CLASSES.values()),
+    num_persons=1,
+    num_joints=NUM_JOINTS,
+    description="NW-UCLA, 3D joints in metres, cross-view split.",
+    overwrite=overwrite,
+  )
+  _print_summary(pairs, out, found)
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Command line; see `--help`."""
+  parser = argparse.ArgumentParser(
+    prog="python -m data_prep.nw_ucla",
+    description=f"Converts the skeletons of NW-UCLA ({ARCHIVE}) to TFRecords.",
+  )
+  parser.add_argument(
+    "--raw",
+    type=pathlib.Path,
+    required=True,
+    help=f"{ARCHIVE}, a directory with it, or the directory it unpacks to",
+  )
+  parser.add_argument(
+    "--out",
+    type=pathlib.Path,
+    default=pathlib.Path("data/nw_ucla"),
+    help="directory to write (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace the data set at --out"
+  )
+  parser.add_argument(
+    "--allow_incomplete",
+    action="store_true",
+    help="convert also when clips of the official set are missing",
+  )
+  args = parser.parse_args(argv)
+  convert(
+    args.raw,
+    args.out,
+    overwrite=args.overwrite,
+    allow_incomplete=args.allow_incomplete,
+  )
+
+
+def _parse_skeletons(skeletons):
+  """Returns [T, 1, 20, 3] of the nested lists [T][20][3]."""
+  if not isinstance(skeletons, list):
+    raise records.DataError("its skeletons are not a list of frames")
+  if not skeletons:
+    raise records.DataError("it has no frame")
+  for t, frame in enumerate(skeletons):
+    if not isinstance(frame, list) or len(frame) != NUM_JOINTS:
+      count = len(frame) if isinstance(frame, list) else 0
+      raise records.DataError(f"frame {t} has {count} joints, not {NUM_JOINTS}")
+    for v, joint in enumerate(frame):
+      if not isinstance(joint, list) or len(joint) != 3:
+        count = len(joint) if isinstance(joint, list) else 0
+        raise records.DataError(
+          f"frame {t}, joint {v} has {count} columns, not 3"
+        )
+      for value in joint:
+        # NumPy would also take strings, booleans and null.
+        if type(value) is not float and type(value) is not int:
+          raise records.DataError(
+            f"frame {t}, joint {v} has {value!r}, not a number"
+          )
+  try:
+    with np.errstate(over="ignore"):
+      skeleton = np.array(skeletons, np.float32)
+  except OverflowError:
+    raise records.DataError("a number is too large") from None
+  broken = np.argwhere(~np.isfinite(skeleton))
+  if len(broken):
+    t, v, _ = broken[0]
+    raise records.DataError(f"frame {t}, joint {v} is not finite")
+  return skeleton[:, None]
+
+
+def _find_source(raw):
+  """Returns the archive, or a directory to search for JSON files."""
+  if raw.is_file():
+    if not raw.name.endswith(".tar.xz"):
+      raise records.DataError(
+        f"{raw} is not {ARCHIVE}: unpack it, and pass the directory as --raw"
+      )
+    return raw
+  if not raw.is_dir():
+    raise records.DataError(
+      f"{raw} does not exist: pass {ARCHIVE}, or the directory it unpacks to, "
+      "as --raw"
+    )
+  # Unpacked files beside the archive are the same clips.
+  return raw / ARCHIVE if (raw / ARCHIVE).is_file() else raw
+
+
+def _is_clip(path):
+  # macOS adds "._a01_..." beside each file it packs.
+  return path.suffix == ".json" and not path.name.startswith(".")
+
+
+def _read_archive(path) -> Iterator[tuple[str, bytes]]:
+  with lzma.open(path) as file:
+    with tarfile.open(fileobj=file, mode="r|") as archive:
+      for member in archive:
+        if member.isfile() and _is_clip(pathlib.PurePosixPath(member.name)):
+          yield member.name, archive.extractfile(member).read()
+    # tarfile takes a broken header for the end: have lzma check the rest.
+    while file.read(1 << 20):
+      pass
+
+
+def _read_tree(root) -> Iterator[tuple[str, bytes]]:
+  for path in sorted(root.rglob("*.json")):
+    if path.is_file() and _is_clip(path):
+      yield str(path), path.read_bytes()
+
+
+def _print_summary(pairs, out, found):
+  counts = collections.Counter((split, clip.label) for split, clip in pairs)
+  lengths = np.array([len(clip.skeleton) for _, clip in pairs])
+  print(f"{'label':>5}  {'class':22}  {'train':>5}  {'test':>5}")
+  for label, name in enumerate(CLASSES.values()):
+    train, test = counts["train", label], counts["test", label]
+    print(f"{label:5}  {name:22}  {train:5}  {test:5}")
+  print(f"clips   {found}")
+  print(
+    f"frames  {lengths.min()} shortest, {np.median(lengths):g} median, "
+    f"{lengths.max()} longest"
+  )
+  print(f"wrote   {out}")
+  print("next    python -m sgcl_jax.main --config configs/ctrgcn_ucla.py")
+
+
+if __name__ == "__main__":
+  records.run(main)

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a whole clip to a network input: crop, resize, rotate, modality.
+
+Pure functions of one clip, mapped over the batch inside the jitted step. Each
+recipe is a draw (of what is random) and an application of it.
+"""
+
+from collections.abc import Callable
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgcl_jax import skeletons
+
+MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
+TEST_CROP = 0.95
+
+
+class NtuDraw(NamedTuple):
+  """A stretch of frames and a rotation.
+
+  Attributes:
+    start: [] first frame.
+    length: [] frames.
+    angles: [3] about x, y and z, radians.
+  """
+
+  start: jax.Array
+  length: jax.Array
+  angles: jax.Array
+
+
+class UclaDraw(NamedTuple):
+  """Frame numbers and a rotation.
+
+  Attributes:
+    frames: [window] ascending, repetitions allowed.
+    angles: [3] about x, y and z, radians.
+  """
+
+  frames: jax.Array
+  angles: jax.Array
+
+
+def count_frames(skeleton: jax.Array) -> jax.Array:
+  """Counts the frames of [T, M, V, C] that are not all zero, at least 1."""
+  return jnp.maximum(jnp.any(skeleton != 0, axis=(1, 2, 3)).sum(), 1)
+
+
+def draw_ntu(
+  key: jax.Array, num_frames: jax.Array, *, min_length: int, max_angle: float
+) -> NtuDraw:
+  """Draws a crop of half the clip or more, not under `min_length` frames."""
+  keys = jax.random.split(key, 3)
+  share = jax.random.uniform(keys[0], minval=0.5, maxval=1.0)
+  length = jnp.floor(num_frames * share).astype(jnp.int32)
+  length = jnp.minimum(jnp.maximum(length, min_length), num_frames)
+  start = jax.random.randint(keys[1], (), 0, num_frames - length + 1)
+  angles = jax.random.uniform(
+    keys[2], (3,), minval=-max_angle, maxval=max_angle
+  )
+  return NtuDraw(start, length, angles)
+
+
+def center_ntu(num_frames: jax.Array, *, max_frames: int) -> NtuDraw:
+  """The test crop: the middle 95 % and no rotation."""
+  # A table made in double precision: a float32 product may fall on the wrong
+  # side of a whole number.
+  margins = [math.floor((1 - TEST_CROP) * n / 2) for n in range(max_frames + 1)]
+  margin = jnp.asarray(np.array(margins, np.int32))[num_frames]
+  return NtuDraw(margin, num_frames - 2 * margin, jnp.zeros(3))
+
+
+def apply_ntu(skeleton: jax.Array, draw: NtuDraw, window: int) -> jax.Array:
+  """Crops, resizes to `window` frames by linear interpolation, rotates.
+
+  Sampling is that of half-pixel centres. The first `length` frames from `start`
+  are taken even where all-zero frames lie between, as the reference does.
+
+  Args:
+    skeleton: [T, M, V, 3].
+    draw: Of `draw_ntu` or `center_ntu`.
+    window: Frames of the result.
+
+  Returns:
+    [window, M, V, 3].
+  """
+  scale = draw.length.astype(skeleton.dtype) / window
+  place = jnp.maximum((jnp.arange(window) + 0.5) * scale - 0.5, 0.0)
+  left = place.astype(jnp.int32)
+  right = jnp.minimum(left + 1, draw.length - 1)
+  weight = (place - left).astype(skeleton.dtype)[:, None, None, None]
+  clip = (1 - weight) * skeleton[draw.start + left]
+  clip += weight * skeleton[draw.start + right]
+  return clip @ rotation_matrix(draw.angles).T.astype(skeleton.dtype)
+
+
+def draw_ucla(
+  key: jax.Array, num_frames: jax.Array, *, window: int, max_degrees: int
+) -> UclaDraw:
+  """Draws `window` frames in order and whole degrees about x and y."""
+  frame_key, angle_key = jax.random.split(key)
+  frames = jnp.sort(jax.random.randint(frame_key, (window,), 0, num_frames))
+  degrees = jax.random.randint(angle_key, (3,), -max_degrees, max_degrees + 1)
+  return UclaDraw(frames, jnp.deg2rad(degrees.at[2].set(0)))
+
+
+def spread_ucla(num_frames: jax.Array, *, window: int) -> UclaDraw:
+  """The test draw: `window` evenly spread frames and no rotation."""
+  # Integers, so that a whole quotient is never rounded down.
+  frames = jnp.arange(window) * (num_frames - 1) // (window - 1)
+  return UclaDraw(frames, jnp.zeros(3))
+
+
+def apply_ucla(
+  skeleton: jax.Array, num_frames: jax.Array, draw: UclaDraw, center: int
+) -> jax.Array:
+  """Rotates, scales every axis of the clip to [-1, 1], takes frames.
+
+  The scaling undoes any other, so the reference's random scale has no
+  counterpart here.
+
+  Args:
+    skeleton: [T, M, V, 3], frames from `num_frames` on being padding.
+    num_frames: [] frames of the clip.
+    draw: Of `draw_ucla` or `spread_ucla`.
+    center: Joint that is the origin before the rotation.
+
+  Returns:
+    [window, M, V, 3].
+  """
+  clip = skeleton - skeleton[0, 0, center]
+  # The reference turns row vectors by the matrix that turns columns for NTU.
+  clip = clip @ rotation_matrix(draw.angles).astype(skeleton.dtype)
+  inside = (jnp.arange(len(clip)) < num_frames)[:, None, None, None]
+  low = jnp.min(clip, axis=(0, 1, 2), where=inside, initial=jnp.inf)
+  high = jnp.max(clip, axis=(0, 1, 2), where=inside, initial=-jnp.inf)
+  extent = jnp.where(high > low, high - low, 1.0)
+  return (clip[draw.frames] - low) / extent * 2 - 1
+
+
+def rotation_matrix(angles: jax.Array) -> jax.Array:
+  """Rz Ry Rx for angles [3]; a positive one turns clockwise about its axis."""
+  (cx, cy, cz), (sx, sy, sz) = jnp.cos(angles), jnp.sin(angles)
+  one, zero = jnp.ones_like(cx), jnp.zeros_like(cx)
+  about_x = jnp.array([[one, zero, zero], [zero, cx, sx], [zero, -sx, cx]])
+  about_y = jnp.array([[cy, zero, -sy], [zero, one, zero], [sy, zero, cy]])
+  about_z = jnp.array([[cz, sz, zero], [-sz, cz, zero], [zero, zero, one]])
+  return about_z @ about_y @ about_x
+
+
+def to_modality(
+  clip: jax.Array, modality: str, parents: tuple[int, ...]
+) -> jax.Array:
+  """Turns joints [T, M, V, C] into a stream (paper Sec. 4.3).
+
+  Args:
+    clip: Coordinates of the joints.
+    modality: One of `MODALITIES`. A bone is a joint minus its parent, motion
+      the next frame minus this one and 0 in the last.
+    parents: Parent of each joint.
+
+  Returns:
+    [T, M, V, C].
+
+  Raises:
+    ValueError: If the modality is unknown.
+  """
+  if modality not in MODALITIES:
+    raise ValueError(
+      f"unknown modality {modality!r}; known: {', '.join(MODALITIES)}"
+    )
+  if modality.startswith("bone"):
+    clip = clip - clip[:, :, np.array(parents)]
+  if modality.endswith("motion"):
+    last = jnp.zeros_like(clip[:1])
+    clip = jnp.concatenate([clip[1:] - clip[:-1], last])
+  return clip
+
+
+def make_augment(
+  recipe: str, modality: str, window: int, skeleton: str, max_angle: float
+) -> Callable[..., jax.Array]:
+  """Builds the function from padded clips to network inputs.
+
+  Args:
+    recipe: `ntu` (crop, resize, rotate) or `ucla` (rotate, scale, sample).
+    modality: One of `MODALITIES`.
+    window: Frames of the network input.
+    skeleton: Joint layout.
+    max_angle: Largest rotation in training, radians (ntu) or degrees (ucla).
+
+  Returns:
+    augment(skeleton [N, T, M, V, C], num_frames [N], keys [N] or None) ->
+    [N, M, window, V, C]; without keys, the transform of the test.
+
+  Raises:
+    ValueError: If the recipe or the modality is unknown.
+  """
+  layout = skeletons.get(skeleton)
+
+  def ntu(clip, num_frames, key):
+    num_frames = count_frames(clip)
+    if key is None:
+      draw = center_ntu(num_frames, max_frames=len(clip))
+    else:
+      # The shortest crop is 64 frames whatever the window, as in the reference.
+      draw = draw_ntu(key, num_frames, min_length=64, max_angle=max_angle)
+    return apply_ntu(clip, draw, window)
+
+  def ucla(clip, num_frames, key):
+    if key is None:
+      draw = spread_ucla(num_frames, window=window)
+    else:
+      draw = draw_ucla(
+        key, num_frames, window=window, max_degrees=int(max_angle)
+      )
+    return apply_ucla(clip, num_frames, draw, layout.center)
+
+  recipes = {"ntu": ntu, "ucla": ucla}
+  if recipe not in recipes:
+    raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(recipes)}")
+
+  def augment(skeleton, num_frames, keys):
+    def one(clip, num_frames, key):
+      clip = recipes[recipe](clip, num_frames, key)
+      clip = to_modality(clip, modality, layout.parents)
+      return clip.transpose(1, 0, 2, 3)  # [M, window, V, C]
+
+    if keys is None:
+      one = functools.partial(one, key=None)
+      return jax.vmap(one)(skeleton, num_frames)
+    return jax.vmap(one)(skeleton, num_frames, keys)
+
+  return augment

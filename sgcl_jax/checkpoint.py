@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orbax checkpoints: the model, the rest of the training, and metadata."""
+
+import os
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from sgcl_jax import state as state_lib
+
+TrainState = state_lib.TrainState
+
+
+class CheckpointError(ValueError):
+  """A checkpoint that is missing, damaged or of another model."""
+
+
+class Checkpoints:
+  """The checkpoints of one run, the last two kept.
+
+  The items of a checkpoint are `model` (what evaluation needs), `training` (the
+  rest of the state) and `metadata`.
+  """
+
+  def __init__(self, workdir: str | os.PathLike):
+    self.path = pathlib.Path(workdir).absolute() / "checkpoints"
+    self._manager = ocp.CheckpointManager(
+      self.path,
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=2, create=False, cleanup_tmp_directories=True
+      ),
+    )
+
+  def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
+    """Saves a state under its step, complete on return or not there at all."""
+    model, training = _split(state)
+    self._manager.save(
+      int(state.step),
+      args=ocp.args.Composite(
+        model=ocp.args.StandardSave(model),
+        training=ocp.args.StandardSave(training),
+        metadata=ocp.args.JsonSave(metadata),
+      ),
+    )
+    self._manager.wait_until_finished()
+
+  def latest(self) -> int | None:
+    """Returns the step of the newest checkpoint, if there is one."""
+    return self._manager.latest_step()
+
+  def metadata(self) -> dict[str, Any]:
+    """Returns the metadata of the newest checkpoint.
+
+    Raises:
+      CheckpointError: If there is none, or it cannot be read.
+    """
+    return self._restore(metadata=ocp.args.JsonRestore())["metadata"]
+
+  def restore_model(
+    self, variables: dict[str, Any], model: dict[str, Any]
+  ) -> dict[str, Any]:
+    """Restores the variables of the backbone.
+
+    Args:
+      variables: The same tree of arrays or shapes.
+      model: What the model must be, compared with the metadata.
+
+    Raises:
+      CheckpointError: If there is none, it is damaged or of another model.
+    """
+    self.check_model(model)
+    args = ocp.args.StandardRestore(_abstract(variables))
+    return self._restore(model=args)["model"]
+
+  def restore(self, state: TrainState, model: dict[str, Any]) -> TrainState:
+    """Restores a whole state; arguments and errors as for `restore_model`."""
+    self.check_model(model)
+    variables, training = _split(state)
+    items = self._restore(
+      model=ocp.args.StandardRestore(_abstract(variables)),
+      training=ocp.args.StandardRestore(_abstract(training)),
+    )
+    restored = items["training"]
+    params = {"backbone": items["model"]["params"], **restored.pop("params")}
+    return TrainState(
+      params=params,
+      batch_stats=items["model"]["batch_stats"],
+      constants=items["model"]["constants"],
+      **restored,
+    )
+
+  def check_model(self, model: dict[str, Any]) -> None:
+    """Raises CheckpointError where the newest checkpoint is another model's."""
+    saved = self.metadata()["model"]
+    for key in sorted(saved.keys() | model.keys()):
+      if saved.get(key) != model.get(key):
+        raise CheckpointError(
+          f"{self.path}: the checkpoint was made with {key}="
+          f"{saved.get(key)!r}, the config has {model.get(key)!r}; use that"
+          " config or another --workdir"
+        )
+
+  def close(self) -> None:
+    self._manager.close()
+
+  def _restore(self, **items):
+    step = self.latest()
+    if step is None:
+      raise CheckpointError(f"no checkpoint in {self.path}; train first")
+    try:
+      return self._manager.restore(step, args=ocp.args.Composite(**items))
+    except Exception as error:  # Orbax raises bare Exceptions on damage.
+      reason = str(error).splitlines()[0]
+      raise CheckpointError(
+        f"{self.path / str(step)} cannot be restored ({reason}); remove it to"
+        " go on from an older one"
+      ) from error
+
+
+def _split(state):
+  """Returns what evaluation needs, and the rest."""
+  params = dict(state.params)
+  model = {**state.variables(), "params": params.pop("backbone")}
+  training = {
+    "step": state.step,
+    "params": params,
+    "opt_state": state.opt_state,
+    "banks": state.banks,
+  }
+  return model, training
+
+
+def _abstract(tree):
+  sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+  )

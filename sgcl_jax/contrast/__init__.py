@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contrast between clips' joint graphs (paper Sec. 3.2 and 3.3)."""

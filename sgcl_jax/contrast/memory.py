@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two memory banks as explicit state: pure init and update functions.
+
+Instance level and semantic level of paper Sec. 3.2, Eq. 4.
+"""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+
+
+@flax.struct.dataclass
+class InstanceBank:
+  """The latest P embeddings of each class, one ring per class.
+
+  Class c owns the rows `c*P ... c*P + P - 1`; its filled rows are the first
+  `fill[c]` of them, since a ring is written from its first row on.
+
+  Attributes:
+    rows: [L*P, D] embeddings, 0 where nothing was written.
+    cursor: [L] int32, the slot of each class that is written next.
+    fill: [L] int32, how many rows of each class are written.
+  """
+
+  rows: jax.Array
+  cursor: jax.Array
+  fill: jax.Array
+
+
+@flax.struct.dataclass
+class SemanticBank:
+  """One running mean per class.
+
+  Attributes:
+    rows: [L, D], 0 where the class was not seen.
+    seen: [L] bool.
+  """
+
+  rows: jax.Array
+  seen: jax.Array
+
+
+def rows_per_class(bank: InstanceBank) -> int:
+  """Returns P."""
+  num_rows, num_classes = bank.rows.shape[0], bank.fill.shape[0]
+  assert num_rows % num_classes == 0, (num_rows, num_classes)
+  return num_rows // num_classes
+
+
+def init_instance_bank(
+  num_classes: int,
+  rows_per_class: int,
+  features: int,
+  dtype: Any = jnp.float32,
+) -> InstanceBank:
+  """Returns an empty bank of L classes, P rows a class, width D."""
+  return InstanceBank(
+    rows=jnp.zeros((num_classes * rows_per_class, features), dtype),
+    cursor=jnp.zeros((num_classes,), jnp.int32),
+    fill=jnp.zeros((num_classes,), jnp.int32),
+  )
+
+
+def init_semantic_bank(
+  num_classes: int, features: int, dtype: Any = jnp.float32
+) -> SemanticBank:
+  """Returns an empty bank of L classes, width D."""
+  return SemanticBank(
+    rows=jnp.zeros((num_classes, features), dtype),
+    seen=jnp.zeros((num_classes,), bool),
+  )
+
+
+def update_instance_bank(
+  bank: InstanceBank, embeddings: jax.Array, labels: jax.Array
+) -> InstanceBank:
+  """Writes a batch over the oldest rows of each class, in batch order.
+
+  A class that appears more than P times keeps its last P. One scatter to
+  distinct rows: deterministic, and in place where the bank is donated.
+
+  Args:
+    bank: State before the step.
+    embeddings: [N, D]. No gradient flows into the bank.
+    labels: [N] classes; clips with a label outside [0, L) are dropped.
+
+  Returns:
+    The state after the step.
+  """
+  num_rows = bank.rows.shape[0]
+  num_classes = bank.fill.shape[0]
+  size = rows_per_class(bank)
+  labels, valid = _check(bank.rows, num_classes, embeddings, labels)
+  counts = _count_per_class(labels, num_classes)  # [L]
+  earlier, _ = _count_same(labels)
+
+  own = jnp.clip(labels, 0, num_classes - 1)
+  keep = valid & (earlier >= counts[own] - size)
+  slots = own * size + (bank.cursor[own] + earlier) % size
+  # Distinct rows beyond the end: dropped, and the promise of unique indices
+  # holds for them too.
+  dropped = num_rows + jnp.arange(labels.shape[0], dtype=jnp.int32)
+  values = jax.lax.stop_gradient(embeddings).astype(bank.rows.dtype)
+  return InstanceBank(
+    rows=bank.rows.at[jnp.where(keep, slots, dropped)].set(
+      values, mode="drop", unique_indices=True
+    ),
+    cursor=(bank.cursor + counts) % size,
+    fill=jnp.minimum(bank.fill + counts, size),
+  )
+
+
+def update_semantic_bank(
+  bank: SemanticBank,
+  embeddings: jax.Array,
+  labels: jax.Array,
+  momentum: float,
+) -> SemanticBank:
+  """Applies Eq. 4, `m = alpha m + (1 - alpha) v`, once per clip in batch order.
+
+  The first clip a class ever sees sets its row, where Eq. 4 alone would start
+  from the zero vector. Closed form: a clip counts alpha^(later clips of its
+  class), so one product with the weights replaces the loop.
+
+  Args:
+    bank: State before the step.
+    embeddings: [N, D]. No gradient flows into the bank.
+    labels: [N] classes; clips with a label outside [0, L) are ignored.
+    momentum: alpha of Eq. 4.
+
+  Returns:
+    The state after the step.
+  """
+  num_classes, _ = bank.rows.shape
+  dtype = bank.rows.dtype
+  labels, valid = _check(bank.rows, num_classes, embeddings, labels)
+  counts = _count_per_class(labels, num_classes)  # [L]
+  earlier, later = _count_same(labels)
+  alpha = jnp.asarray(momentum, dtype)
+
+  own = jnp.clip(labels, 0, num_classes - 1)
+  first = (earlier == 0) & ~bank.seen[own]
+  weights = alpha ** later.astype(dtype) * jnp.where(first, 1, 1 - alpha)
+  one_hot = labels[:, None] == jnp.arange(num_classes)  # [N, L]
+  values = jax.lax.stop_gradient(embeddings).astype(dtype)
+  added = jnp.einsum(
+    "nl,nd->ld",
+    jnp.where(one_hot, weights[:, None], 0),
+    jnp.where(valid[:, None], values, 0),
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  kept = alpha ** counts.astype(dtype)[:, None] * bank.rows
+  return SemanticBank(
+    rows=jnp.where(bank.seen[:, None], kept, 0) + added,
+    seen=bank.seen | (counts > 0),
+  )
+
+
+def _check(rows, num_classes, embeddings, labels):
+  """Checks the shapes; returns the labels as int32 and which are classes."""
+  assert embeddings.ndim == 2, embeddings.shape
+  assert embeddings.shape[1] == rows.shape[1], (embeddings.shape, rows.shape)
+  assert labels.shape == embeddings.shape[:1], (labels.shape, embeddings.shape)
+  return labels.astype(jnp.int32), (labels >= 0) & (labels < num_classes)
+
+
+def _count_per_class(labels, num_classes):
+  """Returns [L] int32; a sum over one-hots, as scatter-add has no order."""
+  one_hot = labels[:, None] == jnp.arange(num_classes)
+  return jnp.sum(one_hot, axis=0, dtype=jnp.int32)
+
+
+def _count_same(labels):
+  """Returns [N] and [N]: earlier and later clips of the batch, same label."""
+  same = labels[:, None] == labels[None, :]
+  earlier = jnp.sum(jnp.tril(same, -1), axis=1, dtype=jnp.int32)
+  later = jnp.sum(jnp.triu(same, 1), axis=1, dtype=jnp.int32)
+  return earlier, later

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which bank rows each anchor is contrasted with (paper Sec. 3.3, Tab. 6).
+
+Every draw is a `top_k` over masked scores: fixed shapes, and a mask tells the
+entries that are real.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sgcl_jax.contrast import memory
+
+
+class Sample(NamedTuple):
+  """Rows of the instance bank drawn for N anchors, K positives, K' negatives.
+
+  The rows under a true mask are distinct for each anchor, positives and
+  negatives together.
+
+  Attributes:
+    positives: [N, K] int32 row numbers.
+    positive_mask: [N, K] bool, which of them count.
+    negatives: [N, K'] int32 row numbers, the hard ones first.
+    negative_mask: [N, K'] bool, which of them count.
+    active: [N] bool, which anchors count; all masks of the others are false.
+  """
+
+  positives: jax.Array
+  positive_mask: jax.Array
+  negatives: jax.Array
+  negative_mask: jax.Array
+  active: jax.Array
+
+
+def hard_positives(
+  similarity: jax.Array,
+  bank: memory.InstanceBank,
+  labels: jax.Array,
+  num: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Draws the least similar filled rows of the anchor's own class.
+
+  Args:
+    similarity: [N, L*P] of anchors and bank rows, without gradient.
+    bank: The instance bank.
+    labels: [N] classes.
+    num: How many; at most P are returned.
+
+  Returns:
+    rows [N, K] int32, hardest first, and mask [N, K].
+  """
+  n, size = labels.shape[0], memory.rows_per_class(bank)
+  # The class's own P columns first: top_k then runs over P, not L*P.
+  own = jnp.take_along_axis(
+    similarity.reshape(n, -1, size), labels[:, None, None], axis=1
+  )[:, 0]  # [N, P]
+  num_filled, _ = _count_filled(bank, labels)
+  valid = jnp.arange(size) < num_filled[:, None]
+  slots, mask = _top_k(-own, valid, num)
+  return labels[:, None].astype(jnp.int32) * size + slots, mask
+
+
+def hard_negatives(
+  similarity: jax.Array,
+  bank: memory.InstanceBank,
+  labels: jax.Array,
+  num: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Draws the most similar filled rows of the other classes.
+
+  Args:
+    similarity: [N, L*P] of anchors and bank rows, without gradient.
+    bank: The instance bank.
+    labels: [N] classes.
+    num: How many; at most L*P are returned.
+
+  Returns:
+    rows [N, K] int32, hardest first, and mask [N, K].
+  """
+  return _top_k(similarity, _negative_rows(bank, labels), num)
+
+
+def random_negatives(
+  keys: jax.Array,
+  bank: memory.InstanceBank,
+  labels: jax.Array,
+  num: int,
+  taken: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Draws filled rows of the other classes, uniformly without replacement.
+
+  Args:
+    keys: [N] PRNG keys, one per anchor.
+    bank: The instance bank.
+    labels: [N] classes.
+    num: How many; at most L*P are returned.
+    taken: [N, K] rows that may not be drawn, distinct for each anchor; None
+      to draw from all.
+
+  Returns:
+    rows [N, K] int32 in random order, and mask [N, K].
+  """
+  valid = _negative_rows(bank, labels)
+  n, num_rows = valid.shape
+  if taken is not None:
+    valid = valid.at[jnp.arange(n)[:, None], taken].set(
+      False, unique_indices=True
+    )
+  # The largest of independent uniform scores are a uniform subset. float32 in
+  # every run, so that a double precision run draws the same rows.
+  scores = jax.vmap(
+    lambda key: jax.random.uniform(key, (num_rows,), jnp.float32)
+  )(keys)
+  return _top_k(scores, valid, num)
+
+
+def sample(
+  similarity: jax.Array,
+  bank: memory.InstanceBank,
+  labels: jax.Array,
+  keys: jax.Array,
+  *,
+  num_hard_positives: int,
+  num_hard_negatives: int,
+  num_random_negatives: int,
+  cold_start: str = "skip",
+) -> Sample:
+  """Draws hard positives, hard negatives and random negatives for each anchor.
+
+  Counts are those of the bank as given, so after the write (paper Fig. 2). The
+  random negatives exclude the hard ones; the released code draws from all.
+
+  Args:
+    similarity: [N, L*P] of anchors and bank rows, without gradient.
+    bank: The instance bank.
+    labels: [N] classes.
+    keys: [N] PRNG keys, one per anchor.
+    num_hard_positives: K_H+.
+    num_hard_negatives: K_H-.
+    num_random_negatives: K_R-.
+    cold_start: "skip" leaves an anchor out until its class holds K_H+ rows and
+      the others together K_H- + K_R-; "partial" uses what is there.
+
+  Returns:
+    The sample, K = min(K_H+, P), K' = min(K_H-, L*P) + min(K_R-, L*P).
+
+  Raises:
+    ValueError: If `cold_start` is unknown.
+  """
+  if cold_start == "skip":
+    min_positives = num_hard_positives
+    min_negatives = num_hard_negatives + num_random_negatives
+  elif cold_start == "partial":
+    min_positives = min_negatives = 1
+  else:
+    raise ValueError(f"cold_start is skip or partial, not {cold_start!r}")
+  n, num_rows = similarity.shape
+  assert num_rows == bank.rows.shape[0], (num_rows, bank.rows.shape)
+  assert labels.shape == keys.shape == (n,), (labels.shape, keys.shape, n)
+
+  own, others = _count_filled(bank, labels)
+  active = (own >= min_positives) & (others >= min_negatives)
+  positives, positive_mask = hard_positives(
+    similarity, bank, labels, num_hard_positives
+  )
+  hard, hard_mask = hard_negatives(similarity, bank, labels, num_hard_negatives)
+  drawn, drawn_mask = random_negatives(
+    keys, bank, labels, num_random_negatives, taken=hard
+  )
+  negative_mask = jnp.concatenate([hard_mask, drawn_mask], axis=1)
+  return Sample(
+    positives=positives,
+    positive_mask=positive_mask & active[:, None],
+    negatives=jnp.concatenate([hard, drawn], axis=1),
+    negative_mask=negative_mask & active[:, None],
+    active=active,
+  )
+
+
+def _count_filled(bank, labels):
+  """Returns [N] and [N]: filled rows of the own class and of all others."""
+  own = labels[:, None] == jnp.arange(bank.fill.shape[0])
+  num_own = jnp.sum(jnp.where(own, bank.fill, 0), axis=1, dtype=jnp.int32)
+  return num_own, jnp.sum(bank.fill, dtype=jnp.int32) - num_own
+
+
+def _negative_rows(bank, labels):
+  """Returns [N, L*P] bool: the filled rows of the other classes."""
+  num_classes, size = bank.fill.shape[0], memory.rows_per_class(bank)
+  filled = jnp.arange(size) < bank.fill[:, None]  # [L, P]
+  other = labels[:, None] != jnp.arange(num_classes)  # [N, L]
+  return (other[:, :, None] & filled).reshape(labels.shape[0], -1)
+
+
+def _top_k(scores, valid, num):
+  """Returns columns [N, K] int32 of the highest valid scores, and their mask."""
+  num = min(num, scores.shape[1])
+  _, columns = jax.lax.top_k(jnp.where(valid, scores, -jnp.inf), num)
+  # With fewer valid entries than `num`, top_k goes on with masked ones.
+  return columns, jnp.take_along_axis(valid, columns, axis=1)

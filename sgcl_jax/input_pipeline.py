@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFRecords to padded batches of whole clips, in an order fixed by the seed."""
+
+from collections.abc import Iterator
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+
+
+class DataError(ValueError):
+  """A data set that is missing, damaged or of another layout."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+  """The clips of one split, sorted by name, in memory.
+
+  Attributes:
+    names: [n] clip names.
+    labels: [n] int32, 0-based.
+    frames: [sum of T, M, V, C] float32, the frames of all clips in a row.
+    offsets: [n + 1] where each clip starts.
+    class_names: Names of the classes by label.
+  """
+
+  names: np.ndarray
+  labels: np.ndarray
+  frames: np.ndarray
+  offsets: np.ndarray
+  class_names: tuple[str, ...]
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  @property
+  def max_frames(self) -> int:
+    return int(np.diff(self.offsets).max())
+
+  def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:
+    """Returns clips padded with zeros to `max_frames` and to `size` clips."""
+    size = size or len(rows)
+    shape = (size, self.max_frames, *self.frames.shape[1:])
+    skeleton = np.zeros(shape, np.float32)
+    num_frames = np.ones(size, np.int32)
+    label = np.zeros(size, np.int32)
+    for i, row in enumerate(rows):
+      clip = self.frames[self.offsets[row] : self.offsets[row + 1]]
+      skeleton[i, : len(clip)] = clip
+      num_frames[i] = len(clip)
+    label[: len(rows)] = self.labels[rows]
+    return {"skeleton": skeleton, "num_frames": num_frames, "label": label}
+
+
+def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
+  """Reads whole clips as they are stored.
+
+  Args:
+    data_dir: A data set written by `data_prep`.
+    split: `train` or `test` (NW-UCLA, custom), `xsub_train`, `xsub_test`,
+      `xview_*` (NTU60), `xset_*` (NTU120).
+
+  Yields:
+    {"name": str, "label": int, "skeleton": [T, M, V, C] float32, metres}.
+
+  Raises:
+    DataError: If the data set or the split is missing, or a file is damaged.
+  """
+  yield from _read(_builder(data_dir), split)
+
+
+def load(data_dir: str | os.PathLike, split: str) -> Clips:
+  """Loads a split, sorted by name, so that shards do not matter."""
+  builder = _builder(data_dir)
+  clips = sorted(_read(builder, split), key=lambda clip: clip["name"])
+  lengths = [len(clip["skeleton"]) for clip in clips]
+  return Clips(
+    names=np.array([clip["name"] for clip in clips]),
+    labels=np.array([clip["label"] for clip in clips], np.int32),
+    frames=np.concatenate([clip["skeleton"] for clip in clips]),
+    offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    class_names=tuple(builder.info.features["label"].names),
+  )
+
+
+def _builder(data_dir):
+  import tensorflow_datasets as tfds  # Slow, and not needed for prediction.
+
+  if not (pathlib.Path(data_dir) / "dataset_info.json").exists():
+    raise DataError(f"no data set in {data_dir}")
+  return tfds.builder_from_directory(str(data_dir))
+
+
+def _read(builder, split):
+  import tensorflow as tf
+  import tensorflow_datasets as tfds
+
+  tf.config.set_visible_devices([], "GPU")
+  # A protocol's split is the sum of the cells it shares with the other one.
+  cells = [cell for cell in sorted(builder.info.splits) if split in cell]
+  if not cells:
+    raise DataError(
+      f"{builder.data_path} has no split {split!r}; it has"
+      f" {', '.join(sorted(builder.info.splits))}"
+    )
+  config = tfds.ReadConfig(
+    try_autocache=False, interleave_cycle_length=1, assert_cardinality=False
+  )
+  for cell in cells:
+    info = builder.info.splits[cell]
+    count = 0
+    dataset = builder.as_dataset(split=cell, read_config=config)
+    try:
+      for clip in tfds.as_numpy(dataset):
+        yield {
+          "name": clip["name"].decode(),
+          "label": int(clip["label"]),
+          "skeleton": clip["skeleton"],
+        }
+        count += 1
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+      raise DataError(_damage(info)) from error
+    if count != info.num_examples:
+      raise DataError(
+        f"{_damage(info)} ({count} clips of {info.num_examples} were read)"
+      )
+
+
+def _damage(info):
+  """Says which file of a split is missing or damaged."""
+  import tensorflow as tf
+
+  remedy = "convert the raw files again (data_prep, with --overwrite)"
+  for path, count in zip(info.filepaths, info.shard_lengths):
+    try:
+      found = sum(1 for _ in tf.data.TFRecordDataset(str(path)))
+    except tf.errors.OpError as error:
+      what = "is missing" if not path.exists() else f"is damaged ({error})"
+      return f"{path} {what.splitlines()[0]}; {remedy}"
+    if found != count:
+      return f"{path} holds {found} clips instead of {count}; {remedy}"
+  return f"{info.filepaths[0].parent} cannot be decoded; {remedy}"
+
+
+def train_batches(
+  clips: Clips, *, seed: int, epoch: int, repeats: int, batch_size: int
+) -> Iterator[Batch]:
+  """One epoch: a permutation of (repeat, clip), the incomplete rest dropped.
+
+  Each batch also holds `index`, which is repeat * len(clips) + rank of the
+  name, the row of the released code's bank, and `position` in the batch.
+  """
+  order = np.random.default_rng((seed, epoch)).permutation(repeats * len(clips))
+  for start in range(0, len(order) - batch_size + 1, batch_size):
+    index = order[start : start + batch_size].astype(np.int32)
+    batch = clips.batch(index % len(clips))
+    position = np.arange(batch_size, dtype=np.int32)
+    yield {**batch, "index": index, "position": position}
+
+
+def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:
+  """Every clip once, in name order, as (rows, batch padded to one size)."""
+  for start in range(0, len(clips), batch_size):
+    rows = np.arange(start, min(start + batch_size, len(clips)))
+    yield rows, clips.batch(rows, batch_size)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy, and the record of a run: metrics.jsonl and TensorBoard events."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import tensorboardX
+
+
+def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+  """Returns the percentage of clips whose label is among the k best classes.
+
+  Args:
+    logits: [n, L].
+    labels: [n].
+    k: Where a label ties with others, those of lower index come first.
+  """
+  order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+  return float((order == labels[:, None]).any(axis=1).mean() * 100)
+
+
+class Recorder:
+  """Writes one line per step and split, each once, resumes included."""
+
+  def __init__(self, workdir: str | os.PathLike, step: int):
+    """Opens the record of a run and drops what was written after `step`."""
+    self._path = pathlib.Path(workdir) / "metrics.jsonl"
+    _truncate(self._path, step)
+    self._file = self._path.open("a")
+    self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
+
+  def write(self, split: str, step: int, epoch: int, **values: float) -> None:
+    """Appends the values of one step of one split."""
+    line = {"step": step, "epoch": epoch, "split": split, **values}
+    self._file.write(json.dumps(line) + "\n")
+    for name, value in values.items():
+      self._events.add_scalar(f"{split}/{name}", value, step)
+
+  def flush(self) -> None:
+    """Returns once everything written is on the disk."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    self._events.flush()
+
+  def close(self) -> None:
+    self.flush()
+    self._file.close()
+    self._events.close()
+
+
+def read(workdir: str | os.PathLike) -> list[dict]:
+  """Returns the lines of a run's metrics.jsonl, none where there is no file."""
+  path = pathlib.Path(workdir) / "metrics.jsonl"
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _truncate(path, step):
+  """Drops the lines after `step`, and one that a kill cut short."""
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines(keepends=True):
+    if not line.endswith("\n") or json.loads(line)["step"] > step:
+      break
+    kept.append(line)
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text("".join(kept))
+  os.replace(temporary, path)

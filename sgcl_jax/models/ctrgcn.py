@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CTR-GCN (Chen et al., 2021, https://arxiv.org/abs/2107.12213)."""
+
+import functools
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from sgcl_jax import skeletons
+from sgcl_jax.models import layers
+
+# (features, stride) of block_0 .. block_9.
+BLOCKS = ((64, 1),) * 4 + ((128, 2),) + ((128, 1),) * 2
+BLOCKS += ((256, 2),) + ((256, 1),) * 2
+
+
+class ChannelTopologyConv(nn.Module):
+  """Graph convolution whose adjacency differs per clip and per channel (CTR-GC).
+
+  Sec. 3.2. The S sub-graphs share their matrix products.
+
+  Attributes:
+    features: Output channels F.
+    rel_features: Width R of the joint-pair embedding.
+  """
+
+  features: int
+  rel_features: int
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, adjacency: jax.Array, alpha: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Mixes joints along `adjacency + alpha * graph`.
+
+    Args:
+      x: [B, T, V, C].
+      adjacency: [S, V, V] shared by all clips; row u gathers from column v.
+      alpha: [] strength of the clip's own part.
+
+    Returns:
+      y: [B, T, V, F].
+      graph: [B, S, V, V, F], the clip's own part alone.
+    """
+    b, t, v, _ = x.shape
+    s = adjacency.shape[0]
+    assert adjacency.shape == (s, v, v), (adjacency.shape, x.shape)
+
+    def dense(features, name):
+      init = layers.he_normal(features)
+      return layers.Dense(s * features, init, name=name)
+
+    # The projection is linear: pooling first is the same sum, T times cheaper.
+    pooled = x.mean(axis=1)  # [B, V, C]
+    query = dense(self.rel_features, "query")(pooled)
+    key = dense(self.rel_features, "key")(pooled)
+    pairs = jnp.tanh(query[:, :, None] - key[:, None])  # [B, V, V, S * R]
+    pairs = pairs.reshape(b, v, v, s, self.rel_features)
+    kernel = self.param(
+      "graph_kernel",
+      layers.he_normal(self.features),
+      (s, self.rel_features, self.features),
+    )
+    bias = self.param("graph_bias", nn.initializers.zeros, (s, self.features))
+    graph = jnp.einsum("buvsr,srf->bsuvf", pairs, kernel)
+    graph += bias[:, None, None]
+
+    value = dense(self.features, "value")(x).reshape(b, t, v, s, self.features)
+    topology = adjacency[..., None] + alpha * graph
+    return jnp.einsum("bsuvf,btvsf->btuf", topology, value), graph
+
+
+class Block(nn.Module):
+  """One graph convolution and one temporal convolution, with shortcuts.
+
+  Attributes:
+    features: Output channels F.
+    stride: Of the frames.
+    residual: Whether a shortcut spans the block.
+    adjacency: [S, V, V] start of the shared topology, as nested tuples.
+    norm: Makes a BatchNorm.
+  """
+
+  features: int
+  stride: int
+  residual: bool
+  skeleton: skeletons.Skeleton
+  norm: layers.Norm
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F] and the graph."""
+    channels = x.shape[-1]
+    shortcut = 0.0
+    if self.residual:
+      shortcut = x
+      if (channels, 1) != (self.features, self.stride):
+        shortcut = self._project("shortcut", x[:, :: self.stride])
+    x, graph = self._spatial(x, channels)
+    x = layers.MultiScaleTemporalConv(
+      self.features, self.stride, self.norm, name="temporal"
+    )(x)
+    return nn.relu(x + shortcut), graph
+
+  def _spatial(self, x, channels):
+    adjacency = self.param(
+      "adjacency", lambda _: jnp.asarray(self.skeleton.adjacency(), jnp.float32)
+    )
+    alpha = self.param("alpha", nn.initializers.zeros, ())
+    y, graph = ChannelTopologyConv(
+      self.features,
+      # Coordinates have too few channels to be reduced.
+      rel_features=8 if channels <= 9 else channels // 8,
+      name="spatial",
+    )(x, adjacency, alpha)
+    # Almost zero at first: the block starts as its shortcut.
+    start = nn.initializers.constant(1e-6)
+    y = self.norm(scale_init=start, name="spatial_norm")(y)
+    if channels != self.features:
+      x = self._project("spatial_shortcut", x)
+    return nn.relu(y + x), graph
+
+  def _project(self, name, x):
+    init = layers.he_normal(self.features)
+    x = layers.Dense(self.features, init, name=name)(x)
+    return self.norm(name=f"{name}_norm")(x)
+
+
+class CtrGcn(nn.Module):
+  """CTR-GCN for clips of several persons.
+
+  Attributes:
+    num_classes: L.
+    skeleton: Joint layout.
+    num_persons: M.
+    graph_block: Block whose graph is returned (paper Tab. 13).
+    axis_name: Axis of the replicas in training.
+  """
+
+  num_classes: int
+  skeleton: skeletons.Skeleton
+  num_persons: int
+  graph_block: int = 9
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Classifies clips.
+
+    Args:
+      x: [N, M, T, V, C].
+      train: Whether BatchNorm uses the batch.
+
+    Returns:
+      logits: [N, L].
+      graph: [N, S, V, V], the part of block `graph_block` inferred from the
+        clip, averaged over persons and channels (paper App. 6.1).
+    """
+    n, m, _, v, _ = x.shape
+    assert (m, v) == (self.num_persons, self.skeleton.num_joints), x.shape
+    norm = functools.partial(
+      layers.BatchNorm, train=train, axis_name=self.axis_name
+    )
+    x = layers.InputNorm(norm, name="input")(x)
+    for i, (features, stride) in enumerate(BLOCKS):
+      block = Block(
+        features, stride, i > 0, self.skeleton, norm, name=f"block_{i}"
+      )
+      x, graph = block(x)
+      if i == self.graph_block:
+        contrasted = graph.mean(axis=-1).reshape(n, m, -1, v, v).mean(axis=1)
+    feature = x.mean(axis=(1, 2)).reshape(n, m, -1).mean(axis=1)  # [N, F]
+    self.sow("intermediates", "feature", feature)
+    init = layers.he_normal(self.num_classes)
+    logits = nn.Dense(self.num_classes, kernel_init=init, name="head")(feature)
+    return logits, contrasted

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The replicas: the axis name and how a step is mapped over devices.
+
+The only file that maps. The state has no device axis: it goes in and comes out
+whole, equal on all replicas.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+AXIS = "replica"
+
+
+def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
+  """Maps `step(state, batch) -> (state, metrics)` over the local devices.
+
+  The batch is split along its first axis; the state is donated.
+  """
+  mapped = jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=(None, None),
+    donate_argnums=0,
+  )
+  return lambda state, batch: mapped(state, _split(batch))
+
+
+def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
+  """Maps `step(variables, batch) -> [N, ...]` over the local devices."""
+  mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0))
+
+  def run(variables, batch):
+    result = mapped(variables, _split(batch))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
+
+  return run
+
+
+def check_batch_size(size: int, name: str) -> None:
+  """Raises ValueError where a batch does not split over the devices."""
+  if size < 1 or size % jax.local_device_count():
+    raise ValueError(
+      f"{name}={size} does not split over {jax.local_device_count()} devices;"
+      " choose a multiple"
+    )
+
+
+def padded_size(size: int) -> int:
+  """Returns the next larger batch size that splits over the devices."""
+  return -(-size // jax.local_device_count()) * jax.local_device_count()
+
+
+def _split(batch):
+  num = jax.local_device_count()
+  return jax.tree.map(lambda x: x.reshape(num, -1, *x.shape[1:]), batch)

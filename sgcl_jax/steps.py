@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training and the evaluation step, pure, written against one axis."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import optax
+
+from sgcl_jax import parallel
+from sgcl_jax import state as state_lib
+from sgcl_jax.contrast import losses, memory
+
+TrainState = state_lib.TrainState
+Metrics = dict[str, jax.Array]
+
+# What randomness is for. Each purpose has its own stream, so that switching
+# the contrast on changes neither the augmentation nor the initial backbone.
+PURPOSES = ("augment", "sampling", "backbone", "projection")
+
+
+def make_key(seed: int, purpose: str) -> jax.Array:
+  """Returns the key of one purpose of a run."""
+  return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
+
+
+def clip_keys(
+  seed: int, purpose: str, step: jax.Array, position: jax.Array
+) -> jax.Array:
+  """Returns one key per clip, from its position [N] in the global batch."""
+  key = jax.random.fold_in(make_key(seed, purpose), step)
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(position)
+
+
+def make_train_step(
+  model: nn.Module,
+  projection: nn.Module | None,
+  optimizer: optax.GradientTransformation,
+  augment: Callable[..., jax.Array],
+  config: ConfigDict,
+) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
+  """Builds the step of one replica.
+
+  Args:
+    model: Backbone, x [N, M, T, V, C] -> (logits [N, L], graph [N, S, V, V]).
+    projection: Graph -> embedding [N, D], or None without the contrast.
+    optimizer: Gradients -> updates.
+    augment: Of `augment.make_augment`.
+    config: `seed` and `contrast`.
+
+  Returns:
+    train_step(state, batch) -> (state, metrics), to be mapped over
+    `parallel.AXIS`. The metrics are means over the global batch.
+  """
+
+  def train_step(state, batch):
+    def keys(purpose):
+      return clip_keys(config.seed, purpose, state.step, batch["position"])
+
+    x = augment(batch["skeleton"], batch["num_frames"], keys("augment"))
+
+    def loss_fn(params):
+      variables = {**state.variables(), "params": params["backbone"]}
+      (logits, graph), updates = model.apply(
+        variables, x, True, mutable=["batch_stats"]
+      )
+      terms = {"ce": _cross_entropy(logits, batch["label"])}
+      banks, logged = state.banks, {}
+      if projection is not None:
+        embeddings = projection.apply({"params": params["projection"]}, graph)
+        banks = _write(banks, embeddings, batch["label"], config.contrast)
+        contrasts, logged = _contrast(
+          banks, embeddings, batch["label"], keys("sampling"), config.contrast
+        )
+        terms |= contrasts
+      shares = {name: _share(*term) for name, term in terms.items()}
+      logged["accuracy"] = _correct(logits, batch["label"])
+      aux = shares, updates["batch_stats"], banks, logged
+      return sum(shares.values()), aux
+
+    grads, (shares, batch_stats, banks, logged) = jax.grad(
+      loss_fn, has_aux=True
+    )(state.params)
+    # Each replica differentiated its own share of the global loss.
+    grads = lax.psum(grads, parallel.AXIS)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    metrics = lax.psum(shares, parallel.AXIS)
+    metrics["loss"] = sum(metrics.values())
+    metrics |= {name: _mean(*pair) for name, pair in logged.items()}
+    if banks is not None:
+      metrics["bank_fill"] = jnp.mean(
+        banks.instance.fill / config.contrast.rows_per_class
+      )
+    state = state.replace(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      banks=banks,
+    )
+    return state, metrics
+
+  return train_step
+
+
+def make_eval_step(
+  model: nn.Module, augment: Callable[..., jax.Array]
+) -> Callable[[dict, dict], jax.Array]:
+  """Builds eval_step(variables, batch) -> logits [N, L]: the backbone alone."""
+
+  def eval_step(variables, batch):
+    x = augment(batch["skeleton"], batch["num_frames"], None)
+    logits, _ = model.apply(variables, x, False)
+    return logits
+
+  return eval_step
+
+
+def init_banks(num_classes: int, config: ConfigDict) -> state_lib.Banks:
+  """Returns empty memory banks."""
+  return state_lib.Banks(
+    memory.init_instance_bank(
+      num_classes, config.rows_per_class, config.features
+    ),
+    memory.init_semantic_bank(num_classes, config.features),
+  )
+
+
+def _cross_entropy(logits, labels):
+  losses_ = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  return losses_.sum(), jnp.array(len(labels), logits.dtype)
+
+
+def _correct(logits, labels):
+  hits = (logits.argmax(-1) == labels).astype(logits.dtype)
+  return hits.sum(), jnp.array(len(labels), logits.dtype)
+
+
+def _write(banks, embeddings, labels, config):
+  """Writes the global batch, in its order, into both banks."""
+  embeddings = _gather(lax.stop_gradient(embeddings))
+  labels = _gather(labels)
+  return state_lib.Banks(
+    memory.update_instance_bank(banks.instance, embeddings, labels),
+    memory.update_semantic_bank(
+      banks.semantic, embeddings, labels, config.momentum
+    ),
+  )
+
+
+def _contrast(banks, embeddings, labels, keys, config):
+  """Returns the terms of Eq. 7 and what to log, as (sum, count) pairs."""
+  instance = losses.instance_loss(
+    embeddings,
+    labels,
+    banks.instance,
+    keys,
+    temperature=config.temperature,
+    num_hard_positives=config.num_hard_positives,
+    num_hard_negatives=config.num_hard_negatives,
+    num_random_negatives=config.num_random_negatives,
+    cold_start=config.cold_start,
+  )
+  semantic = losses.semantic_loss(
+    embeddings, labels, banks.semantic, temperature=config.temperature
+  )
+  sums = instance.diagnostics
+  num_anchors = jnp.array(len(labels), embeddings.dtype)
+  logged = {
+    "active_anchors": (sums["num_active"], num_anchors),
+    "positive_similarity": (
+      sums["positive_similarity_sum"],
+      sums["num_positives"],
+    ),
+    "negative_similarity": (
+      sums["negative_similarity_sum"],
+      sums["num_negatives"],
+    ),
+  }
+  terms = {
+    "instance": (instance.loss_sum, instance.num_pairs),
+    "semantic": semantic,
+  }
+  return terms, logged
+
+
+def _gather(x):
+  return lax.all_gather(x, parallel.AXIS, tiled=True)
+
+
+def _share(total, count):
+  """This replica's part of the global mean, 0 where nothing counts."""
+  count = lax.psum(lax.stop_gradient(count), parallel.AXIS)
+  return total / jnp.maximum(count, 1)
+
+
+def _mean(total, count):
+  return lax.psum(_share(total, count), parallel.AXIS)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run: build, restore, epochs, evaluate, save."""
+
+import json
+import math
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+import tqdm
+
+from sgcl_jax import build, checkpoint, evaluate, input_pipeline, metrics
+from sgcl_jax import optim, parallel
+from sgcl_jax.contrast import feasibility
+
+# What a resumed run may have changed, because finished epochs would have been
+# the same.
+FREE_KEYS = (
+  "data.dir",
+  "data.prepare",
+  "eval_batch_size",
+  "eval_every_epochs",
+  "optim.num_epochs",
+)
+
+
+class TrainingError(ValueError):
+  """A run that cannot start or cannot go on."""
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+  """Trains, or goes on training, and evaluates the last epoch.
+
+  Args:
+    config: Of `configs/`.
+    workdir: Where everything is written; a run found there is resumed, and
+      its result is that of an uninterrupted one.
+
+  Returns:
+    The content of `summary.json`.
+
+  Raises:
+    TrainingError: If a loss is not finite, or the workdir holds another run.
+    DataError, CheckpointError, ContrastError: If the input is not usable.
+  """
+  parallel.check_batch_size(config.batch_size, "batch_size")
+  _claim(config, pathlib.Path(workdir))
+  clips = build.load_clips(config, "train")
+  test_clips = build.load_clips(config, "test")
+  steps_per_epoch = config.data.repeats * len(clips) // config.batch_size
+  _check_clips(config, clips, steps_per_epoch)
+
+  optimizer = build.make_optimizer(config, steps_per_epoch)
+  state = build.init_state(config, optimizer)
+  checkpoints = checkpoint.Checkpoints(workdir)
+  identity = build.model_identity(config)
+  if checkpoints.latest() is not None:
+    state = checkpoints.restore(state, identity)
+    print(f"resumed after epoch {int(state.step) // steps_per_epoch}")
+  elif config.init_from:
+    state = _start_from(config, state)
+  # On the host, since the first step donates what it is given.
+  state = jax.tree.map(np.asarray, state)
+
+  train_step = build.make_train_step(config, optimizer)
+  evaluator = evaluate.make_evaluator(config, test_clips)
+  recorder = metrics.Recorder(workdir, int(state.step))
+  first_epoch = int(state.step) // steps_per_epoch
+  try:
+    for epoch in range(first_epoch, config.optim.num_epochs):
+      loop = _Epoch(config, epoch, steps_per_epoch, recorder)
+      state = loop.train(train_step, state, clips)
+      test = {}
+      if _is_due(epoch, config):
+        logits = evaluator(state.variables())
+        test = evaluate.accuracy(logits, test_clips.labels)
+        recorder.write("test", int(state.step), epoch + 1, **test)
+      # First the record, then the checkpoint: a kill between the two repeats
+      # the epoch and drops its lines.
+      recorder.flush()
+      metadata = {"model": identity, "epoch": epoch + 1, "seed": config.seed}
+      checkpoints.save(state, metadata)
+      print(loop.describe(test), flush=True)
+  finally:
+    recorder.close()
+    checkpoints.close()
+  return evaluate.run(config, workdir)
+
+
+class _Epoch:
+  """The steps of one epoch, with their record and the progress bar."""
+
+  def __init__(self, config, epoch, steps_per_epoch, recorder):
+    self._config = config
+    self._epoch = epoch
+    self._recorder = recorder
+    self._steps_per_epoch = steps_per_epoch
+    self._rate = float(optim.learning_rates(config.optim)[epoch])
+    self._start = time.monotonic()
+    self._sums = {}
+    self._num_steps = 0
+    self._seconds = 0.0
+
+  def train(self, train_step, state, clips):
+    """Runs the epoch and returns the state after it."""
+    config = self._config
+    batches = input_pipeline.train_batches(
+      clips,
+      seed=config.seed,
+      epoch=self._epoch,
+      repeats=config.data.repeats,
+      batch_size=config.batch_size,
+    )
+    bar = tqdm.tqdm(
+      desc=self._title(),
+      total=self._steps_per_epoch * config.batch_size,
+      unit=" clips",
+      leave=False,
+      disable=None,
+      dynamic_ncols=True,
+    )
+    pending = None
+    with bar:
+      for batch in batches:
+        state, logged = train_step(state, batch)
+        # The values of the step before: reading this one's would make the
+        # device wait for the next batch.
+        if pending is not None:
+          self._record(pending, bar)
+        pending = logged
+      self._record(pending, bar)
+    self._seconds = time.monotonic() - self._start
+    return state
+
+  def describe(self, test):
+    """Returns the epoch in one line."""
+    left = (self._config.optim.num_epochs - self._epoch - 1) * self._seconds
+    rate = self._num_steps * self._config.batch_size / self._seconds
+    parts = [self._title(), *self._values()]
+    if test:
+      parts.append(f"test top-1 {test['top1']:.2f} %")
+    parts += [f"lr {self._rate:g}", f"{rate:.0f} clips/s"]
+    return "  ".join([*parts, f"{tqdm.tqdm.format_interval(left)} left"])
+
+  def _record(self, logged, bar):
+    values = {name: float(value) for name, value in logged.items()}
+    self._num_steps += 1
+    step = self._epoch * self._steps_per_epoch + self._num_steps
+    for name, value in values.items():
+      if not math.isfinite(value):
+        raise TrainingError(
+          f"step {step} (epoch {self._epoch + 1}): {name} is {value}; the"
+          " last good checkpoint is kept. A lower config.optim.base_lr or a"
+          " longer config.optim.warmup_epochs may help"
+        )
+      self._sums[name] = self._sums.get(name, 0.0) + value
+    values["learning_rate"] = self._rate
+    self._recorder.write("train", step, self._epoch + 1, **values)
+    bar.set_postfix_str(" ".join(self._values()), refresh=False)
+    bar.update(self._config.batch_size)
+
+  def _title(self):
+    return f"epoch {self._epoch + 1}/{self._config.optim.num_epochs}"
+
+  def _values(self):
+    mean = {name: total / self._num_steps for name, total in self._sums.items()}
+    parts = [f"loss {mean['loss']:.3f}"]
+    if self._config.gcl:
+      parts.append(f"contrast {mean['instance'] + mean['semantic']:.3f}")
+      parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
+    return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
+
+
+def _is_due(epoch, config):
+  last = epoch + 1 == config.optim.num_epochs
+  return last or (epoch + 1) % config.eval_every_epochs == 0
+
+
+def _check_clips(config, clips, steps_per_epoch):
+  if not steps_per_epoch:
+    raise TrainingError(
+      f"{len(clips)} clips repeated {config.data.repeats} times do not fill"
+      f" one batch of {config.batch_size}; lower config.batch_size"
+    )
+  if config.gcl:
+    feasibility.check(
+      np.bincount(clips.labels, minlength=config.num_classes),
+      clips.class_names,
+      visits=config.optim.num_epochs * config.data.repeats,
+      config=config.contrast,
+    )
+
+
+def _claim(config, workdir):
+  """Writes config.json, or compares it with the run that is there."""
+  path = workdir / "config.json"
+  content = json.loads(json.dumps(config.to_dict()))
+  if path.exists():
+    old, new = _flatten(json.loads(path.read_text())), _flatten(content)
+    for key in sorted(old.keys() | new.keys()):
+      if old.get(key) != new.get(key) and key not in FREE_KEYS:
+        raise TrainingError(
+          f"{workdir} holds a run with config.{key}={old.get(key)!r}, not"
+          f" {new.get(key)!r}; use another --workdir or that value"
+        )
+  workdir.mkdir(parents=True, exist_ok=True)
+  evaluate.write_json(path, content)
+
+
+def _flatten(tree, prefix=""):
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def _start_from(config, state):
+  """Replaces the initial backbone by that of another run."""
+  source = checkpoint.Checkpoints(config.init_from)
+  variables = source.restore_model(
+    state.variables(), build.model_identity(config)
+  )
+  source.close()
+  return state.replace(
+    params={**state.params, "backbone": variables["params"]},
+    batch_stats=variables["batch_stats"],
+    constants=variables["constants"],
+  )
