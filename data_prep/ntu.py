@@ -199,7 +199,7 @@ def assign_actors(recording: Recording) -> np.ndarray:
   Returns:
     [T, M, 25, 3] float32, metres in camera space. M is 1 if one body is left,
     otherwise 2: first the actor who moves most, zeros in the frames an actor is
-    absent from. If the file has several bodies, frames without an actor are cut.
+    absent from. With several bodies, frames without an actor are cut.
 
   Raises:
     DataError: No frame is left.

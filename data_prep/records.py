@@ -169,7 +169,7 @@ def list_problems(problems: Sequence[str]) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-  """Calls a converter's `main`; an error becomes one message and exit code 1."""
+  """Calls a converter's `main`; an error becomes a message and exit code 1."""
   # A scheduler's SIGTERM, too, has to leave nothing half-written.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:

@@ -71,7 +71,7 @@ def _motions(phase, side):
   both_hands = {(joint, _X): 0.6 * sin for joint in SHOULDERS}
   both_hands |= {(joint, _X): -sin for joint in ELBOWS}
   lean_back = {(SPINE, _X): -0.5 * later}
-  leg = {(HIPS[side], _X): 0.5 * sin, (KNEES[side], _X): -0.9 * sin}
+  leg = {(HIPS[side], _X): 0.4 * sin, (KNEES[side], _X): -0.7 * sin}
   other_hip, other_knee = (HIPS[1 - side], _X), (KNEES[1 - side], _X)
   return {
     "circle a hand clockwise": [{up: sin, left: cos}],
@@ -84,8 +84,8 @@ def _motions(phase, side):
     "draw an eight": [{left: sin, up: 0.8 * np.sin(2 * phase)}],
     "shake hands": [right_hand, right_hand],
     "push someone": [both_hands, lean_back],
-    "bend both knees": [leg | {other_hip: 0.5 * sin, other_knee: -0.9 * sin}],
-    "march on the spot": [leg | {other_hip: -0.5 * sin, other_knee: 0.9 * sin}],
+    "bend both knees": [leg | {other_hip: 0.4 * sin, other_knee: -0.7 * sin}],
+    "march on the spot": [leg | {other_hip: -0.4 * sin, other_knee: 0.7 * sin}],
   }
 
 
@@ -140,17 +140,17 @@ def _bones(rng):
 def _posture(rng):
   """Angles [V, 3] that a clip's motion swings about, alike for all classes."""
   angles = np.zeros((len(PARENTS), 3))
-  angles[SPINE] = rng.normal(0, (0.12, 0.15, 0.08))
-  angles[CHEST] = rng.normal(0, (0.08, 0.1, 0.05))
-  angles[NECK] = rng.normal(0, (0.15, 0.2, 0.1))
+  angles[SPINE] = rng.normal(0, (0.1, 0.1, 0.06))
+  angles[CHEST] = rng.normal(0, (0.06, 0.06, 0.04))
+  angles[NECK] = rng.normal(0, (0.08, 0.1, 0.05))
   for side, outwards in enumerate((1, -1)):
-    angles[SHOULDERS[side], _X] = rng.uniform(0.5, 1.5)
-    angles[SHOULDERS[side], _Y] = outwards * rng.uniform(-0.5, 0.8)
-    angles[ELBOWS[side], _X] = rng.uniform(0.7, 1.5)
-    angles[WRISTS[side]] = rng.normal(0, 0.2, 3)
-    bend = rng.uniform(0.25, 0.55)
-    angles[HIPS[side]] = bend + rng.normal(0, 0.1), 0, outwards * -0.05
-    angles[KNEES[side], _X] = -2 * bend + rng.uniform(0, 0.2)
+    angles[SHOULDERS[side], _X] = rng.uniform(0.65, 1.35)
+    angles[SHOULDERS[side], _Y] = outwards * rng.uniform(-0.25, 0.6)
+    angles[ELBOWS[side], _X] = rng.uniform(0.8, 1.4)
+    angles[WRISTS[side]] = rng.normal(0, 0.1, 3)
+    bend = rng.uniform(0.3, 0.45)
+    angles[HIPS[side]] = bend + rng.normal(0, 0.05), 0, outwards * -0.05
+    angles[KNEES[side], _X] = -2 * bend + rng.uniform(0, 0.1)
   return angles
 
 
@@ -159,7 +159,7 @@ def _sway(rng, time):
   shape = (2, 1, len(PARENTS), 3)
   cycles = rng.uniform(0.3, 1.0, shape)
   phase = 2 * np.pi * (cycles * time[:, None, None] + rng.uniform(0, 1, shape))
-  return (rng.normal(0, 0.04, shape) * np.sin(phase)).sum(axis=0)
+  return (rng.normal(0, 0.025, shape) * np.sin(phase)).sum(axis=0)
 
 
 def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
@@ -195,7 +195,7 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   phase = 2 * np.pi * (rng.uniform() + rng.uniform(2.2, 3.2) * (time + warp))
   start, end = rng.uniform(-0.05, 0.08), 1 - rng.uniform(-0.05, 0.08)
   envelope = np.clip(np.minimum(time - start, end - time) / 0.06, 0, 1)
-  amplitude = rng.uniform(0.4, 0.65) * envelope
+  amplitude = rng.uniform(0.55, 0.85) * envelope
 
   motions = _motions(phase, side)[ACTIONS[action - 1]]
   persons = []

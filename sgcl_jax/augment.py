@@ -5,9 +5,9 @@ Pure functions of one clip, mapped over the batch inside the jitted step. Each
 recipe is a draw (of what is random) and an application of it.
 """
 
-from collections.abc import Callable
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -94,8 +94,8 @@ def apply_ntu(skeleton: jax.Array, draw: NtuDraw, window: int) -> jax.Array:
   left = place.astype(jnp.int32)
   right = jnp.minimum(left + 1, draw.length - 1)
   weight = (place - left).astype(skeleton.dtype)[:, None, None, None]
-  clip = (1 - weight) * skeleton[draw.start + left]
-  clip += weight * skeleton[draw.start + right]
+  first = skeleton[draw.start + left]
+  clip = first + weight * (skeleton[draw.start + right] - first)
   return clip @ rotation_matrix(draw.angles).T.astype(skeleton.dtype)
 
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import numpy as np
+from ml_collections import ConfigDict
 
-from sgcl_jax import augment, input_pipeline, models, optim, parallel
+from sgcl_jax import augment, input_pipeline, models, optim, parallel, steps
 from sgcl_jax import state as state_lib
-from sgcl_jax import steps
 from sgcl_jax.contrast import projection as projection_lib
 
 

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a checkpoint to scores and a summary; every clip counts once."""
 
-from collections.abc import Callable
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import flax
 import jax
 import jaxlib
-from ml_collections import ConfigDict
 import numpy as np
 import orbax.checkpoint as ocp
 import tqdm
+from ml_collections import ConfigDict
 
-from sgcl_jax import build, checkpoint, input_pipeline, metrics
-from sgcl_jax import parallel, steps
+from sgcl_jax import build, checkpoint, input_pipeline, metrics, parallel, steps
 
 SUMMARY = "summary.json"
 

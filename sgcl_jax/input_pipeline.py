@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """TFRecords to padded batches of whole clips, in an order fixed by the seed."""
 
-from collections.abc import Iterator
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ def _damage(info):
   import tensorflow as tf
 
   remedy = "convert the raw files again (data_prep, with --overwrite)"
-  for path, count in zip(info.filepaths, info.shard_lengths):
+  for path, count in zip(info.filepaths, info.shard_lengths, strict=True):
     try:
       found = sum(1 for _ in tf.data.TFRecordDataset(str(path)))
     except tf.errors.OpError as error:

@@ -8,8 +8,8 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags
 import jax
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -60,6 +60,7 @@ def _default_workdir(config):
 
 
 def _set_up_jax(config):
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   jax.config.update("jax_default_matmul_precision", config.matmul_precision)
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     cache = pathlib.Path.home() / ".cache" / "sgcl_jax"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch's SGD and its step-wise schedule, as the references train."""
 
-from ml_collections import ConfigDict
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 
 def learning_rates(config: ConfigDict) -> np.ndarray:

@@ -44,7 +44,7 @@ class Skeleton:
 
 def _layout(name: str, center: int, *rows: tuple[str, int]) -> Skeleton:
   """Builds a layout from (joint, 1-based number of its parent)."""
-  joints, parents = zip(*rows)
+  joints, parents = zip(*rows, strict=True)
   return Skeleton(name, joints, tuple(p - 1 for p in parents), center - 1)
 
 

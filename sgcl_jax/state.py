@@ -3,8 +3,8 @@
 
 from typing import Any
 
-from flax import struct
 import jax
+from flax import struct
 
 from sgcl_jax.contrast import memory
 

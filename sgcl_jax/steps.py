@@ -2,14 +2,13 @@
 """The training and the evaluation step, pure, written against one axis."""
 
 from collections.abc import Callable
-from typing import Any
 
-from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 import optax
+from flax import linen as nn
+from jax import lax
+from ml_collections import ConfigDict
 
 from sgcl_jax import parallel
 from sgcl_jax import state as state_lib

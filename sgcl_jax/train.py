@@ -9,12 +9,19 @@ import time
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 import numpy as np
 import tqdm
+from ml_collections import ConfigDict
 
-from sgcl_jax import build, checkpoint, evaluate, input_pipeline, metrics
-from sgcl_jax import optim, parallel
+from sgcl_jax import (
+  build,
+  checkpoint,
+  evaluate,
+  input_pipeline,
+  metrics,
+  optim,
+  parallel,
+)
 from sgcl_jax.contrast import feasibility
 
 # What a resumed run may have changed, because finished epochs would have been

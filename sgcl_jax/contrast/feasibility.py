@@ -3,8 +3,8 @@
 
 from collections.abc import Sequence
 
-from ml_collections import ConfigDict
 import numpy as np
+from ml_collections import ConfigDict
 
 
 class ContrastError(ValueError):

@@ -195,7 +195,7 @@ def _negative_rows(bank, labels):
 
 
 def _top_k(scores, valid, num):
-  """Returns columns [N, K] int32 of the highest valid scores, and their mask."""
+  """Returns columns [N, K] int32 of the best valid scores, and their mask."""
   num = min(num, scores.shape[1])
   _, columns = jax.lax.top_k(jnp.where(valid, scores, -jnp.inf), num)
   # With fewer valid entries than `num`, top_k goes on with masked ones.

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that the backbones share: BatchNorm and temporal convolutions."""
 
-from collections.abc import Callable
 import functools
+from collections.abc import Callable
 
-from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
 
 Norm = Callable[..., nn.Module]
 

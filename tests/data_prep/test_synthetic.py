@@ -22,7 +22,8 @@ def parse(text):
   for _ in range(int(next(tokens))):
     bodies, ids = [], []
     for _ in range(int(next(tokens))):
-      ids.append(list(itertools.islice(tokens, 10))[0])
+      body_id, *_ = itertools.islice(tokens, 10)
+      ids.append(body_id)
       assert int(next(tokens)) == 25
       rows = [list(itertools.islice(tokens, 12)) for _ in range(25)]
       bodies.append(np.array(rows, float)[:, :3])
@@ -53,7 +54,7 @@ def load(num_classes, clips_per_class, noise=True):
 
 
 def linear_accuracies(features, labels, train):
-  """Held-out accuracies of ridge regressions on one-hot labels, per strength."""
+  """Held-out accuracies of ridge regressions on one-hot labels."""
   centre, scale = features[train].mean(0), features[train].std(0) + 1e-9
   x = np.pad((features - centre) / scale, ((0, 0), (0, 1)), constant_values=1)
   gram, target = x[train].T @ x[train], np.eye(labels.max() + 1)[labels[train]]
@@ -98,7 +99,7 @@ def test_files_are_the_clips_in_ntu_layout(raw):
     expected = synthetic.clip(path.stem, seed=0)
     np.testing.assert_allclose(joints, expected, atol=1e-6)
     assert 40 <= len(joints) <= 90
-    assert 1 < joints[..., 2].min() and joints[..., 2].max() < 6
+    assert joints[..., 2].min() > 1 and joints[..., 2].max() < 6
     two = fields(path.stem)["A"] in TWO_PERSONS
     assert len(set(body_ids[0])) == 1 + two
     assert all(ids == body_ids[0] for ids in body_ids)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SGD and its schedule against torch's."""
+
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from sgcl_jax import optim
+
+# Golden schedule -> (base rate, steps, epochs).
+SCHEDULES = {
+  "ntu_35_55": (0.1, (35, 55), 65),
+  "ucla_50": (0.1, (50,), 65),
+  "infogcn_90_100": (0.1, (90, 100), 110),
+}
+
+
+def schedule(base_lr, decay_epochs, num_epochs, warmup_epochs=5, rate=0.1):
+  return ConfigDict(
+    {
+      "base_lr": base_lr,
+      "decay_epochs": decay_epochs,
+      "num_epochs": num_epochs,
+      "warmup_epochs": warmup_epochs,
+      "decay_rate": rate,
+    }
+  )
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule_equals_reference(golden, name):
+  expected = golden("E_optim.npz")[f"schedule/{name}"]
+  rates = optim.learning_rates(schedule(*SCHEDULES[name]))
+  np.testing.assert_allclose(rates, expected, rtol=0, atol=1e-12)
+
+
+def test_other_schedule_equals_reference(golden):
+  data = golden("E_optim.npz")
+  args = json.loads(str(data["schedule/other_args"]))
+  expected = data["schedule/other"]
+  config = schedule(
+    args["base_lr"],
+    tuple(args["steps"]),
+    len(expected),
+    args["warm_up"],
+    args["decay"],
+  )
+  rates = optim.learning_rates(config)
+  np.testing.assert_allclose(rates, expected, rtol=0, atol=1e-12)
+
+
+def test_schedule_by_hand():
+  rates = optim.learning_rates(schedule(1.0, (3, 4), 6, warmup_epochs=2))
+  np.testing.assert_allclose(rates, [0.5, 1.0, 1.0, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("case", ["sgd_wd4e-4", "sgd_wd_other"])
+@pytest.mark.parametrize("suffix", ["", "_f64"])
+def test_sgd_equals_reference(golden, case, suffix):
+  data = golden("E_optim.npz")
+  exact = bool(suffix)
+  dtype = np.float64 if exact else np.float32
+  tolerance = 1e-12 if exact else 2e-6
+  with jax.enable_x64(exact):
+    names = ("w1", "b1", "w2", "s")
+    params = {name: data[f"params0/{name}"].astype(dtype) for name in names}
+    config = ConfigDict(
+      {
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": float(data[f"{case}/weight_decay"]),
+      }
+    )
+    rates = jax.numpy.asarray(data["lr"].astype(dtype))
+    optimizer = optim.sgd(lambda step: rates[step], config)
+    state = optimizer.init(params)
+    for step in range(6):
+      grads = {
+        name: data[f"grads/{name}"][step].astype(dtype) for name in names
+      }
+      updates, state = optimizer.update(grads, state, params)
+      params = optax.apply_updates(params, updates)
+      for name in names:
+        expected = data[f"{case}/after{suffix}/{name}"][step]
+        np.testing.assert_allclose(params[name], expected, 0, tolerance)
+    for name in names:
+      expected = data[f"{case}/momentum_buffer{suffix}/{name}"]
+      buffer = optax.tree.get(state, "trace")[name]
+      np.testing.assert_allclose(buffer, expected, 0, tolerance)
