@@ -88,6 +88,9 @@ def load(data_dir: str | os.PathLike, split: str) -> Clips:
 
 
 def _builder(data_dir):
+  # TensorFlow prints a page when it starts.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   import tensorflow_datasets as tfds  # Slow, and not needed for prediction.
 
   if not (pathlib.Path(data_dir) / "dataset_info.json").exists():

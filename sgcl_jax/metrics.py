@@ -28,7 +28,7 @@ class Recorder:
     """Opens the record of a run and drops what was written after `step`."""
     self._path = pathlib.Path(workdir) / "metrics.jsonl"
     _truncate(self._path, step)
-    self._file = self._path.open("a")
+    self._file = self._path.open("a", buffering=1)  # To be followed.
     self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
 
   def write(self, split: str, step: int, epoch: int, **values: float) -> None:

@@ -2,19 +2,50 @@
 """Layers that the backbones share: BatchNorm and temporal convolutions."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
 Norm = Callable[..., nn.Module]
 
 
+# Draws per call of the one program that draws parameters.
+_CHUNK = 4096
+
+
+def normal(stddev: float, mean: float = 0.0) -> nn.initializers.Initializer:
+  """Normal draws, made in chunks of one size.
+
+  `jax.random.normal` compiles a program for every shape, which for a backbone's
+  hundred parameters takes longer than compiling its training step.
+  """
+
+  def init(key, shape, dtype=jnp.float32):
+    size = math.prod(shape)
+    chunks = [
+      _draw_chunk(jax.random.fold_in(key, i)) for i in range(-(-size // _CHUNK))
+    ]
+    # Outside of a trace NumPy does the rest, which compiles nothing.
+    xp = jnp if isinstance(key, jax.core.Tracer) else np
+    draws = xp.concatenate(chunks)[:size].reshape(shape)
+    return jnp.asarray(mean + stddev * draws, dtype)
+
+  return init
+
+
+@jax.jit
+def _draw_chunk(key):
+  return jax.random.normal(key, (_CHUNK,), jnp.float32)
+
+
 def he_normal(fan_out: int) -> nn.initializers.Initializer:
   """N(0, sqrt(2 / fan_out)), the fan-out given because kernels are merged."""
-  return nn.initializers.normal((2.0 / fan_out) ** 0.5)
+  return normal((2.0 / fan_out) ** 0.5)
 
 
 class Dense(nn.Module):
@@ -133,9 +164,7 @@ class MultiScaleTemporalConv(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
     width = self.features // 4
-    norm = functools.partial(
-      self.norm, scale_init=_normal_around_one(stddev=0.02)
-    )
+    norm = functools.partial(self.norm, scale_init=normal(0.02, mean=1.0))
     x = Dense(self.features, he_normal(width), name="entry")(x)
     point = x[:, :: self.stride, :, 3 * width :]
     x = nn.relu(norm(name="entry_norm")(x[..., : 3 * width]))
@@ -158,13 +187,6 @@ class MultiScaleTemporalConv(nn.Module):
       kernel_init=he_normal(5 * width),
       name=f"conv_{dilation}",
     )(x)
-
-
-def _normal_around_one(stddev):
-  def init(key, shape, dtype=jnp.float32):
-    return 1.0 + stddev * jax.random.normal(key, shape, dtype)
-
-  return init
 
 
 def _max_pool(x, stride):

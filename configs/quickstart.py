@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""CTR-GCN with SkeletonGCL on the synthetic actions of data_prep.synthetic.
+
+bash launch/quickstart.sh
+
+A small version of ctrgcn_ntu60.py for two CPU cores; measured in
+docs/RESULTS.md.
+"""
+
+from configs import common
+
+
+def get_config(arg=None):
+  """Options: split=xsub|xview, modality=<stream>, gcl=true|false."""
+  arg = common.parse_arg(
+    arg, split=("xsub", "xview"), modality=common.MODALITIES, gcl=True
+  )
+  config = common.base()
+  common.ntu60(config, arg.split, arg.modality)
+  config.gcl = arg.gcl
+  config.num_classes = 10
+  config.data.dir = "data/quickstart"
+  config.data.window = 16
+  config.batch_size = 16
+  config.optim.num_epochs = 6
+  config.optim.warmup_epochs = 1
+  config.optim.decay_epochs = (5,)
+  config.optim.base_lr = 0.05
+  return config

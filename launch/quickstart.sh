@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# From nothing to a trained model: installs into .venv, writes small synthetic
+# raw NTU files, converts them, trains CTR-GCN with SkeletonGCL and evaluates
+# the checkpoint. Run again, it goes on from where it stopped.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+install_project quickstart
+python=.venv/bin/python
+
+if [ ! -d data/quickstart ]; then
+  rm -rf data/quickstart_raw
+  $python -m data_prep.synthetic --out data/quickstart_raw --seed 0
+  $python -m data_prep.ntu60 --raw data/quickstart_raw --out data/quickstart
+fi
+$python -m sgcl_jax.main --config configs/quickstart.py
+echo "evaluating the checkpoint once more, as for any run:"
+$python -m sgcl_jax.main --config configs/quickstart.py --mode=evaluate
