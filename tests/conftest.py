@@ -1,13 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for the whole suite."""
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+from configs import ctrgcn_ucla
+from data_prep import records
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+# A run of seconds: tests/tiny.py on the clips of `tiny_data`.
+TINY = {
+  "backbone": "tests.tiny:create",
+  "batch_size": 8,
+  "eval_batch_size": 8,
+  "data.window": 8,
+  "data.repeats": 2,
+  "optim.num_epochs": 3,
+  "optim.base_lr": 0.02,
+  "contrast.rows_per_class": 12,
+  "contrast.features": 16,
+  "contrast.num_hard_positives": 4,
+  "contrast.num_hard_negatives": 8,
+  "contrast.num_random_negatives": 8,
+}
 
 
 @pytest.fixture
@@ -28,3 +51,84 @@ def x64():
   """Double precision for one test."""
   with jax.enable_x64(True):
     yield
+
+
+def pytest_addoption(parser):
+  parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_collection_modifyitems(config, items):
+  if not config.getoption("--slow"):
+    skip = pytest.mark.skip(reason="slow: run with --slow")
+    for item in items:
+      if "slow" in item.keywords:
+        item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+  """A data set of 48 training and 13 test clips in the layout of NW-UCLA."""
+  rng = np.random.default_rng(0)
+  directions = rng.normal(size=(10, 20, 3))
+
+  def clips():
+    for cell, count in (("test", 13), ("train", 48)):
+      for i in range(count):
+        label, num_frames = i % 10, int(rng.integers(1, 12))
+        sway = np.sin(np.arange(num_frames) * (1 + label))[:, None, None]
+        skeleton = directions[label] * (1 + sway) + rng.normal(size=(20, 3)) / 4
+        yield (
+          cell,
+          records.Clip(
+            f"{cell}_{i:03}", label, skeleton[:, None].astype(np.float32)
+          ),
+        )
+
+  out = tmp_path_factory.mktemp("tiny") / "data"
+  records.write_dataset(
+    out,
+    clips(),
+    name="tiny",
+    class_names=[f"class {i}" for i in range(10)],
+    num_persons=1,
+    num_joints=20,
+  )
+  return out
+
+
+@pytest.fixture
+def tiny_config(tiny_data):
+  """Returns a maker of configs for runs of seconds: option=value, ..."""
+
+  def make(arg=None, **overrides):
+    config = ctrgcn_ucla.get_config(arg)
+    fields = {**TINY, "data.dir": str(tiny_data), **overrides}
+    config.update_from_flattened_dict(fields)
+    return config
+
+  return make
+
+
+@pytest.fixture
+def run_main(tiny_data):
+  """Returns a runner of `python -m sgcl_jax.main` for runs of seconds."""
+
+  def run(*args, devices=1, popen=False, **overrides):
+    fields = {**TINY, "data.dir": tiny_data, **overrides}
+    command = [sys.executable, "-m", "sgcl_jax.main"]
+    command += ["--config", "configs/ctrgcn_ucla.py"]
+    command += [f"--config.{key}={value}" for key, value in fields.items()]
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    options = {
+      "cwd": ROOT,
+      "env": {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+      "stdout": subprocess.PIPE,
+      "stderr": subprocess.PIPE,
+      "text": True,
+    }
+    command += map(str, args)
+    if popen:
+      return subprocess.Popen(command, **options)
+    return subprocess.run(command, timeout=300, **options)
+
+  return run

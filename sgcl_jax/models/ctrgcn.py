@@ -41,7 +41,7 @@ class ChannelTopologyConv(nn.Module):
 
     Returns:
       y: [B, T, V, F].
-      graph: [S, F, B, V, V], the clip's own part alone.
+      graph: [B, S, V, V], the clip's own part, averaged over channels.
     """
     b, t, v, c = x.shape
     s = adjacency.shape[0]
@@ -64,21 +64,22 @@ class ChannelTopologyConv(nn.Module):
 
     # Each channel has its own adjacency, so channels are a batch axis of the
     # product over joints. The two products before it put them in front, which
-    # saves the transpositions that took a third of the step on CPU.
+    # saves the transpositions that took a third of the step on CPU. And alpha
+    # scales the kernel, not the V * V * F numbers that come of it.
     x = x.reshape(b * t * v, c)
     y, graphs = 0.0, []
     for i in range(s):
       pairs = jnp.tanh(query[i, :, :, None] - key[i, :, None])  # [B, V, V, R]
+      graphs.append(pairs @ graph_kernel[i].mean(-1) + graph_bias[i].mean())
       pairs = pairs.reshape(b * v * v, self.rel_features)
-      graph = graph_kernel[i].T @ pairs.T + graph_bias[i][:, None]
-      graph = graph.reshape(self.features, b, v, v)
+      own = (alpha * graph_kernel[i]).T @ pairs.T  # [F, B * V * V]
+      shared = adjacency[i] + alpha * graph_bias[i][:, None, None]  # [F, V, V]
+      topology = own.reshape(self.features, b, v, v) + shared[:, None]
       value = value_kernel[i].T @ x.T + value_bias[i][:, None]
       value = value.reshape(self.features, b, t, v)
-      topology = adjacency[i] + alpha * graph
       y += jnp.einsum("fbuv,fbtv->fbtu", topology, value)
-      graphs.append(graph)
     y = y.reshape(self.features, b * t * v).T.reshape(b, t, v, self.features)
-    return y, jnp.stack(graphs)
+    return y, jnp.stack(graphs, axis=1)
 
 
 class Block(nn.Module):
@@ -181,8 +182,7 @@ class CtrGcn(nn.Module):
       )
       x, graph = block(x)
       if i == self.graph_block:
-        graph = graph.mean(axis=1).reshape(-1, n, m, v, v)
-        contrasted = graph.mean(axis=2).swapaxes(0, 1)
+        contrasted = graph.reshape(n, m, -1, v, v).mean(axis=1)
     feature = x.mean(axis=(1, 2)).reshape(n, m, -1).mean(axis=1)  # [N, F]
     self.sow("intermediates", "feature", feature)
     init = layers.he_normal(self.num_classes)

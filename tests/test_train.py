@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs: what they leave behind, resuming, faults."""
+
+import json
+import shutil
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from sgcl_jax import build, checkpoint, evaluate, input_pipeline, metrics, train
+from sgcl_jax.contrast import feasibility
+
+STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
+
+
+def read_scores(workdir):
+  with np.load(workdir / "scores" / "xview_joint.npz") as scores:
+    return {name: scores[name] for name in scores.files}
+
+
+def read_state(workdir):
+  """Every array of the newest checkpoint, by item and path."""
+  path = workdir / "checkpoints"
+  step = max(int(p.name) for p in path.iterdir())
+  leaves = {}
+  for item in ("model", "training"):
+    with ocp.PyTreeCheckpointer() as checkpointer:
+      tree = checkpointer.restore(path / str(step) / item)
+    for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      leaves[item + jax.tree_util.keystr(key)] = np.asarray(leaf)
+  return leaves
+
+
+def assert_same_state(actual, expected):
+  assert actual.keys() == expected.keys()
+  for key in expected:
+    np.testing.assert_array_equal(actual[key], expected[key], err_msg=key)
+
+
+def assert_each_step_once(workdir, num_epochs=3):
+  lines = metrics.read(workdir)
+  steps = [line["step"] for line in lines if line["split"] == "train"]
+  assert steps == list(range(1, num_epochs * STEPS_PER_EPOCH + 1))
+  tests = [line["epoch"] for line in lines if line["split"] == "test"]
+  assert tests == list(range(1, num_epochs + 1))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """Directory of an uninterrupted run, made by the first test that needs it."""
+  return tmp_path_factory.mktemp("finished") / "run"
+
+
+def test_a_run_leaves_its_record(finished, tiny_config, capsys):
+  summary = train.run(tiny_config(), finished)
+  assert_each_step_once(finished)
+  last = metrics.read(finished)[-2]
+  assert last["split"] == "train" and last["epoch"] == 3
+  total = last["ce"] + last["instance"] + last["semantic"]
+  assert last["loss"] == pytest.approx(total, rel=1e-5)
+  assert last["active_anchors"] == 1.0 and last["bank_fill"] == 1.0
+  assert last["instance"] > 0 and last["semantic"] > 0
+
+  scores = read_scores(finished)
+  assert list(scores["names"]) == [f"test_{i:03}" for i in range(13)]
+  np.testing.assert_array_equal(scores["labels"], np.arange(13) % 10)
+  assert scores["logits"].shape == (13, 10)
+  assert scores["logits"].dtype == np.float32
+  hits = scores["logits"].argmax(1) == scores["labels"]
+  assert summary["top1"] == pytest.approx(hits.mean() * 100)
+  assert summary["num_clips"] == 13
+  assert (summary["epoch"], summary["seed"]) == (3, 1)
+  assert summary == json.loads((finished / "summary.json").read_text())
+  assert list(finished.glob("events.out.tfevents*"))
+  config = json.loads((finished / "config.json").read_text())
+  assert config["contrast"]["num_hard_positives"] == 4
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+  for word in ("loss", "contrast", "active", "accuracy", "clips/s", "left"):
+    assert word in lines[-1]
+
+
+def test_evaluation_of_a_copy_agrees(finished, tmp_path, tiny_config):
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  shutil.rmtree(copy / "scores")
+  (copy / "summary.json").unlink()
+  summary = evaluate.run(tiny_config(eval_batch_size=7), copy)
+  assert summary == json.loads((finished / "summary.json").read_text())
+  ours, theirs = read_scores(copy), read_scores(finished)
+  np.testing.assert_allclose(ours["logits"], theirs["logits"], 0, 1e-5)
+
+
+def wait_for_lines(process, workdir, count):
+  path = workdir / "metrics.jsonl"
+  for _ in range(1200):
+    if path.exists() and len(path.read_text().splitlines()) >= count:
+      return
+    assert process.poll() is None, process.communicate()
+    time.sleep(0.05)
+  raise AssertionError(f"{path} has not {count} lines")
+
+
+def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, run_main):
+  """kill -9 in the first, the second and the last epoch of one run."""
+  workdir = tmp_path / "run"
+  for count in (3, STEPS_PER_EPOCH + 5, 2 * STEPS_PER_EPOCH + 9):
+    process = run_main("--workdir", workdir, popen=True)
+    wait_for_lines(process, workdir, count)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+  result = run_main("--workdir", workdir)
+  assert result.returncode == 0, result.stderr
+  assert_each_step_once(workdir)
+  assert_same_state(read_state(workdir), read_state(finished))
+  np.testing.assert_array_equal(
+    read_scores(workdir)["logits"], read_scores(finished)["logits"]
+  )
+
+
+def test_killed_between_record_and_checkpoint(
+  finished, tmp_path, tiny_config, monkeypatch
+):
+  workdir = tmp_path / "run"
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoint.Checkpoints, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+      train.run(tiny_config(), workdir)
+  with (workdir / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 13, "epo')  # Cut short.
+  train.run(tiny_config(), workdir)
+  assert_each_step_once(workdir)
+  assert_same_state(read_state(workdir), read_state(finished))
+
+
+def interrupt(*_):
+  raise KeyboardInterrupt
+
+
+def test_a_finished_run_is_only_evaluated(finished, tmp_path, tiny_config):
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  (copy / "summary.json").unlink()
+  summary = train.run(tiny_config(), copy)
+  assert summary == json.loads((finished / "summary.json").read_text())
+  assert_each_step_once(copy)
+
+
+def test_more_epochs_go_on_from_the_last(finished, tmp_path, tiny_config):
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  summary = train.run(tiny_config(**{"optim.num_epochs": 4}), copy)
+  assert summary["epoch"] == 4
+  assert_each_step_once(copy, num_epochs=4)
+
+
+def test_several_devices_train_the_same(finished, tmp_path, run_main):
+  workdir = tmp_path / "run"
+  result = run_main("--workdir", workdir, devices=4)
+  assert result.returncode == 0, result.stderr
+  one = [line for line in metrics.read(finished) if line["split"] == "train"]
+  four = [line for line in metrics.read(workdir) if line["split"] == "train"]
+  for name in one[0].keys() - {"split"}:
+    assert four[0][name] == pytest.approx(one[0][name], rel=1e-5, abs=1e-6)
+  # Rounding differs, and grows; the test_steps compare in double precision.
+  assert four[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=1e-2)
+  assert json.loads((workdir / "summary.json").read_text())["num_clips"] == 13
+
+
+@pytest.mark.parametrize("modality", ["bone", "joint_motion", "bone_motion"])
+def test_all_modalities_train(tmp_path, tiny_config, modality):
+  config = tiny_config(f"modality={modality}", **{"optim.num_epochs": 1})
+  train.run(config, tmp_path / "run")
+  assert (tmp_path / "run" / "scores" / f"xview_{modality}.npz").exists()
+
+
+def test_the_contrast_leaves_the_rest_of_the_draws_alone(tiny_config):
+  with_gcl, without = tiny_config(), tiny_config("gcl=false")
+  optimizer = build.make_optimizer(with_gcl, STEPS_PER_EPOCH)
+  one = build.init_state(with_gcl, optimizer)
+  other = build.init_state(without, optimizer)
+  assert other.banks is None and set(other.params) == {"backbone"}
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    one.params["backbone"],
+    other.params["backbone"],
+  )
+  # The same augmentations: the same cross-entropy in the first step.
+  clips = build.load_clips(with_gcl, "train")
+  batch = next(
+    input_pipeline.train_batches(
+      clips, seed=1, epoch=0, repeats=1, batch_size=8
+    )
+  )
+  _, first = build.make_train_step(with_gcl, optimizer)(one, batch)
+  _, second = build.make_train_step(without, optimizer)(other, batch)
+  assert float(first["ce"]) == pytest.approx(float(second["ce"]), rel=1e-6)
+
+
+def test_a_run_starts_from_the_weights_of_another(
+  finished, tmp_path, tiny_config
+):
+  config = tiny_config(
+    init_from=str(finished), **{"optim.num_epochs": 1, "optim.base_lr": 0.0}
+  )
+  train.run(config, tmp_path / "run")
+  ours, theirs = read_state(tmp_path / "run"), read_state(finished)
+  for key in theirs:
+    if key.startswith("model['params']"):
+      np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny_config):
+  config = tiny_config(**{"optim.num_epochs": 2})
+  train.run(tiny_config(**{"optim.num_epochs": 1}), tmp_path / "run")
+  before = read_state(tmp_path / "run")
+
+  def spoil(self, state, model):
+    state = restore(self, state, model)
+    kernel = state.params["projection"]["dense"]["kernel"]
+    params = {
+      **state.params,
+      "projection": {
+        "dense": {
+          "kernel": jnp.full_like(kernel, jnp.nan),
+          "bias": state.params["projection"]["dense"]["bias"],
+        }
+      },
+    }
+    return state.replace(params=params)
+
+  restore = checkpoint.Checkpoints.restore
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(checkpoint.Checkpoints, "restore", spoil)
+    with pytest.raises(
+      train.TrainingError, match=r"step 13 \(epoch 2\): instance is nan"
+    ):
+      train.run(config, tmp_path / "run")
+  assert_same_state(read_state(tmp_path / "run"), before)
+  train.run(config, tmp_path / "run")
+  assert_each_step_once(tmp_path / "run", num_epochs=2)
+
+
+def test_another_config_in_the_workdir_is_refused(finished, tiny_config):
+  with pytest.raises(train.TrainingError, match="config.seed=1, not 2"):
+    train.run(tiny_config(seed=2), finished)
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+  finished, tmp_path, tiny_config
+):
+  config = tiny_config(num_classes=11)
+  with pytest.raises(
+    checkpoint.CheckpointError, match="num_classes=10.*config has 11"
+  ):
+    evaluate.run(config, finished)
+  config.init_from = str(finished)
+  with pytest.raises(checkpoint.CheckpointError, match="num_classes=10"):
+    train.run(config, tmp_path / "run")
+
+
+def test_a_damaged_or_missing_checkpoint_is_named(
+  finished, tmp_path, tiny_config
+):
+  with pytest.raises(checkpoint.CheckpointError, match="no checkpoint in"):
+    evaluate.run(tiny_config(), tmp_path / "nothing")
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  step = 3 * STEPS_PER_EPOCH
+  for path in (copy / "checkpoints" / str(step) / "model").rglob("*"):
+    if path.is_file() and "d" in path.parts[-2]:
+      path.write_bytes(path.read_bytes()[:10])
+  with pytest.raises(checkpoint.CheckpointError, match=f"checkpoints/{step} "):
+    evaluate.run(tiny_config(), copy)
+
+
+def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny_config):
+  many = {"contrast.num_hard_positives": 128}
+  with pytest.raises(
+    feasibility.ContrastError, match=r"class 0 \(class 0\): with 5 training"
+  ):
+    train.run(tiny_config(**many), tmp_path / "run")
+  partial = {**many, "contrast.cold_start": "partial", "optim.num_epochs": 1}
+  train.run(tiny_config(**partial), tmp_path / "partial")
+
+
+def test_bad_batches_are_refused(tmp_path, tiny_config):
+  with pytest.raises(train.TrainingError, match="do not fill one batch of 100"):
+    train.run(tiny_config(batch_size=100), tmp_path / "run")
+  with pytest.raises(ValueError, match="batch_size=0"):
+    train.run(tiny_config(batch_size=0), tmp_path / "other")
