@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a checkpoint to scores and a summary; every clip counts once."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import tqdm
 from ml_collections import ConfigDict
 
 from sgcl_jax import build, checkpoint, input_pipeline, metrics, parallel, steps
+from sgcl_jax import workdir as workdir_lib
 
 SUMMARY = "summary.json"
 
@@ -51,9 +51,11 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     The content of `summary.json`.
 
   Raises:
+    WorkdirError: If the run was trained on inputs of another kind.
     CheckpointError: If there is no checkpoint, or one of another model.
     DataError: If the data set is missing, damaged or of another layout.
   """
+  workdir_lib.check_evaluation(config, workdir)
   clips = build.load_clips(config, "test")
   checkpoints = checkpoint.Checkpoints(workdir)
   variables = checkpoints.restore_model(
@@ -79,7 +81,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
       "numpy": np.__version__,
     },
   }
-  write_json(pathlib.Path(workdir) / SUMMARY, summary)
+  workdir_lib.write_json(pathlib.Path(workdir) / SUMMARY, summary)
   return summary
 
 
@@ -101,13 +103,6 @@ def best_on_test(workdir: str | os.PathLike) -> dict[str, float] | None:
     return None
   best = max(lines, key=lambda line: line["top1"])
   return {"epoch": best["epoch"], "top1": best["top1"]}
-
-
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-  """Writes a file whole or not at all."""
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text(json.dumps(content, indent=2) + "\n")
-  os.replace(temporary, path)
 
 
 def _write_scores(config, workdir, clips, logits):

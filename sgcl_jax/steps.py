@@ -90,6 +90,7 @@ def make_train_step(
     metrics = lax.psum(shares, parallel.AXIS)
     metrics["loss"] = sum(metrics.values())
     metrics |= {name: _mean(*pair) for name, pair in logged.items()}
+    metrics["gradient_norm"] = optax.tree.norm(grads)
     if banks is not None:
       metrics["bank_fill"] = jnp.mean(
         banks.instance.fill / config.contrast.rows_per_class

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run: build, restore, epochs, evaluate, save."""
 
-import json
 import math
 import os
-import pathlib
 import time
 from typing import Any
 
@@ -22,17 +20,10 @@ from sgcl_jax import (
   optim,
   parallel,
 )
+from sgcl_jax import workdir as workdir_lib
 from sgcl_jax.contrast import feasibility
 
-# What a resumed run may have changed, because finished epochs would have been
-# the same.
-FREE_KEYS = (
-  "data.dir",
-  "data.prepare",
-  "eval_batch_size",
-  "eval_every_epochs",
-  "optim.num_epochs",
-)
+TERMS = ("ce", "instance", "semantic")
 
 
 class TrainingError(ValueError):
@@ -51,11 +42,12 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     The content of `summary.json`.
 
   Raises:
-    TrainingError: If a loss is not finite, or the workdir holds another run.
-    DataError, CheckpointError, ContrastError: If the input is not usable.
+    TrainingError: If a loss is not finite.
+    WorkdirError, DataError, CheckpointError, ContrastError: If the input is not
+      usable.
   """
   parallel.check_batch_size(config.batch_size, "batch_size")
-  _claim(config, pathlib.Path(workdir))
+  workdir_lib.claim(config, workdir)
   clips = build.load_clips(config, "train")
   test_clips = build.load_clips(config, "test")
   steps_per_epoch = config.data.repeats * len(clips) // config.batch_size
@@ -157,7 +149,8 @@ class _Epoch:
     values = {name: float(value) for name, value in logged.items()}
     self._num_steps += 1
     step = self._epoch * self._steps_per_epoch + self._num_steps
-    for name, value in values.items():
+    # The terms of the loss first: what follows from them says less.
+    for name, value in sorted(values.items(), key=lambda v: v[0] not in TERMS):
       if not math.isfinite(value):
         raise TrainingError(
           f"step {step} (epoch {self._epoch + 1}): {name} is {value}; the"
@@ -200,32 +193,6 @@ def _check_clips(config, clips, steps_per_epoch):
       visits=config.optim.num_epochs * config.data.repeats,
       config=config.contrast,
     )
-
-
-def _claim(config, workdir):
-  """Writes config.json, or compares it with the run that is there."""
-  path = workdir / "config.json"
-  content = json.loads(json.dumps(config.to_dict()))
-  if path.exists():
-    old, new = _flatten(json.loads(path.read_text())), _flatten(content)
-    for key in sorted(old.keys() | new.keys()):
-      if old.get(key) != new.get(key) and key not in FREE_KEYS:
-        raise TrainingError(
-          f"{workdir} holds a run with config.{key}={old.get(key)!r}, not"
-          f" {new.get(key)!r}; use another --workdir or that value"
-        )
-  workdir.mkdir(parents=True, exist_ok=True)
-  evaluate.write_json(path, content)
-
-
-def _flatten(tree, prefix=""):
-  flat = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
 
 
 def _start_from(config, state):

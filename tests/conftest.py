@@ -66,34 +66,41 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-  """A data set of 48 training and 13 test clips in the layout of NW-UCLA."""
-  rng = np.random.default_rng(0)
-  directions = rng.normal(size=(10, 20, 3))
+def make_data(tmp_path_factory):
+  """Returns a writer of data sets in the layout of NW-UCLA: cell -> clips."""
 
-  def clips():
-    for cell, count in (("test", 13), ("train", 48)):
-      for i in range(count):
-        label, num_frames = i % 10, int(rng.integers(1, 12))
-        sway = np.sin(np.arange(num_frames) * (1 + label))[:, None, None]
-        skeleton = directions[label] * (1 + sway) + rng.normal(size=(20, 3)) / 4
-        yield (
-          cell,
-          records.Clip(
-            f"{cell}_{i:03}", label, skeleton[:, None].astype(np.float32)
-          ),
-        )
+  def make(cells):
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(10, 20, 3))
 
-  out = tmp_path_factory.mktemp("tiny") / "data"
-  records.write_dataset(
-    out,
-    clips(),
-    name="tiny",
-    class_names=[f"class {i}" for i in range(10)],
-    num_persons=1,
-    num_joints=20,
-  )
-  return out
+    def clip(name, label):
+      num_frames = int(rng.integers(1, 12))
+      sway = np.sin(np.arange(num_frames) * (1 + label))[:, None, None]
+      skeleton = directions[label] * (1 + sway) + rng.normal(size=(20, 3)) / 4
+      return records.Clip(name, label, skeleton[:, None].astype(np.float32))
+
+    out = tmp_path_factory.mktemp("made") / "data"
+    records.write_dataset(
+      out,
+      (
+        (cell, clip(f"{cell}_{i:03}", i % 10))
+        for cell, count in sorted(cells.items())
+        for i in range(count)
+      ),
+      name="tiny",
+      class_names=[f"class {i}" for i in range(10)],
+      num_persons=1,
+      num_joints=20,
+    )
+    return out
+
+  return make
+
+
+@pytest.fixture(scope="session")
+def tiny_data(make_data):
+  """48 training and 13 test clips of 10 classes."""
+  return make_data({"train": 48, "test": 13})
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from sgcl_jax import build, checkpoint, evaluate, input_pipeline, metrics, train
+from sgcl_jax import workdir as workdir_lib
 from sgcl_jax.contrast import feasibility
 
 STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
@@ -27,12 +28,16 @@ def read_state(workdir):
   """Every array of the newest checkpoint, by item and path."""
   path = workdir / "checkpoints"
   step = max(int(p.name) for p in path.iterdir())
+  to_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
   leaves = {}
   for item in ("model", "training"):
     with ocp.PyTreeCheckpointer() as checkpointer:
-      tree = checkpointer.restore(path / str(step) / item)
+      place = path / str(step) / item
+      shapes = checkpointer.metadata(place).item_metadata.tree
+      args = jax.tree.map(lambda _: to_numpy, shapes)
+      tree = checkpointer.restore(place, restore_args=args)
     for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
-      leaves[item + jax.tree_util.keystr(key)] = np.asarray(leaf)
+      leaves[item + jax.tree_util.keystr(key)] = leaf
   return leaves
 
 
@@ -247,8 +252,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny_config):
 
 
 def test_another_config_in_the_workdir_is_refused(finished, tiny_config):
-  with pytest.raises(train.TrainingError, match="config.seed=1, not 2"):
+  with pytest.raises(workdir_lib.WorkdirError, match="config.seed=1, not 2"):
     train.run(tiny_config(seed=2), finished)
+  with pytest.raises(workdir_lib.WorkdirError, match="modality='joint'"):
+    evaluate.run(tiny_config("modality=bone"), finished)
 
 
 def test_a_checkpoint_of_another_model_is_refused(

@@ -23,7 +23,8 @@ class Tiny(nn.Module):
     x = norm(nn.Dense(8)(x))  # [N, M, T, V, F]
     joints = jnp.tanh(x.mean(axis=(1, 2)))
     graph = jnp.einsum("nuf,nvf->nuv", joints, joints)[:, None]
-    feature = jnp.concatenate([x.mean((1, 2, 3)), x.std((1, 2, 3))], axis=-1)
+    moments = x.mean((1, 2, 3)), jnp.square(x).mean((1, 2, 3))
+    feature = jnp.concatenate(moments, axis=-1)
     return nn.Dense(self.num_classes)(feature), graph
 
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 from sgcl_jax import skeletons
 from sgcl_jax.models import layers
 
-# (features, stride) of block_0 .. block_9.
+# (features, stride) of block_0 .. block_9, at the paper's width of 64.
 BLOCKS = ((64, 1),) * 4 + ((128, 2),) + ((128, 1),) * 2
 BLOCKS += ((256, 2),) + ((256, 1),) * 2
 
@@ -145,6 +145,7 @@ class CtrGcn(nn.Module):
     num_classes: L.
     skeleton: Joint layout.
     num_persons: M.
+    width: Features of the first block; the others are multiples of it.
     graph_block: Block whose graph is returned (paper Tab. 13).
     axis_name: Axis of the replicas in training.
   """
@@ -152,6 +153,7 @@ class CtrGcn(nn.Module):
   num_classes: int
   skeleton: skeletons.Skeleton
   num_persons: int
+  width: int = 64
   graph_block: int = 9
   axis_name: str | None = None
 
@@ -177,6 +179,7 @@ class CtrGcn(nn.Module):
     )
     x = layers.InputNorm(norm, name="input")(x)
     for i, (features, stride) in enumerate(BLOCKS):
+      features = features * self.width // 64
       block = Block(
         features, stride, i > 0, self.skeleton, norm, name=f"block_{i}"
       )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clips, their order, and damaged data sets."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from sgcl_jax import input_pipeline
+
+
+@pytest.fixture
+def clips(tiny_data):
+  return input_pipeline.load(tiny_data, "train")
+
+
+def test_whole_clips_are_read(tiny_data, clips):
+  read = list(input_pipeline.read_clips(tiny_data, "train"))
+  assert len(read) == len(clips) == 48
+  assert clips.class_names == tuple(f"class {i}" for i in range(10))
+  for i, clip in enumerate(sorted(read, key=lambda clip: clip["name"])):
+    assert clip["name"] == clips.names[i] == f"train_{i:03}"
+    assert clip["label"] == clips.labels[i] == i % 10
+    stored = clips.frames[clips.offsets[i] : clips.offsets[i + 1]]
+    np.testing.assert_array_equal(clip["skeleton"], stored)
+    assert clip["skeleton"].shape[1:] == (1, 20, 3)
+
+
+def test_an_epoch_visits_every_clip_equally_often(clips):
+  batches = list(
+    input_pipeline.train_batches(
+      clips, seed=0, epoch=0, repeats=2, batch_size=32
+    )
+  )
+  index = np.concatenate([batch["index"] for batch in batches])
+  np.testing.assert_array_equal(np.sort(index), np.arange(96))
+  for batch in batches:
+    rows = batch["index"] % 48
+    np.testing.assert_array_equal(batch["label"], clips.labels[rows])
+    np.testing.assert_array_equal(batch["position"], np.arange(32))
+    for i, row in enumerate(rows):
+      stored = clips.frames[clips.offsets[row] : clips.offsets[row + 1]]
+      count = batch["num_frames"][i]
+      np.testing.assert_array_equal(batch["skeleton"][i, :count], stored)
+      assert not batch["skeleton"][i, count:].any()
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(clips):
+  def order(seed, epoch):
+    return [
+      tuple(batch["index"])
+      for batch in input_pipeline.train_batches(
+        clips, seed=seed, epoch=epoch, repeats=1, batch_size=10
+      )
+    ]
+
+  assert order(0, 0) == order(0, 0)
+  assert len({tuple(order(s, e)) for s in (0, 1) for e in (0, 1)}) == 4
+  assert len(order(0, 0)) == 4  # The last 8 clips are dropped.
+
+
+def test_evaluation_sees_every_clip_once(clips):
+  seen = []
+  for rows, batch in input_pipeline.eval_batches(clips, 7):
+    assert len(batch["label"]) == 7
+    np.testing.assert_array_equal(
+      batch["label"][: len(rows)], clips.labels[rows]
+    )
+    assert batch["num_frames"].min() >= 1
+    seen += list(rows)
+  assert seen == list(range(48))
+
+
+def test_protocols_are_sums_of_cells(tmp_path, make_data):
+  data = make_data(
+    {
+      "xsub_train_xview_train": 3,
+      "xsub_train_xview_test": 2,
+      "xsub_test_xview_train": 1,
+    }
+  )
+  for split, count in {
+    "xsub_train": 5,
+    "xsub_test": 1,
+    "xview_train": 4,
+    "xview_test": 2,
+  }.items():
+    assert len(input_pipeline.load(data, split)) == count
+
+
+def test_missing_data_and_splits_are_named(tmp_path, tiny_data):
+  with pytest.raises(input_pipeline.DataError, match="no data set in .*absent"):
+    input_pipeline.load(tmp_path / "absent", "train")
+  with pytest.raises(
+    input_pipeline.DataError, match="no split 'xset_train'; it has test, train"
+  ):
+    input_pipeline.load(tiny_data, "xset_train")
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut_between", "flip", "remove"])
+def test_a_damaged_file_is_named(tmp_path, tiny_data, damage):
+  copy = tmp_path / "data"
+  shutil.copytree(tiny_data, copy)
+  path = next(copy.glob("*train.tfrecord*"))
+  content = path.read_bytes()
+  if damage == "cut":
+    path.write_bytes(content[:-100])
+  elif damage == "cut_between":
+    length = int.from_bytes(content[:8], "little")
+    path.write_bytes(content[: length + 16])  # The first record alone.
+  elif damage == "flip":
+    middle = len(content) // 2
+    flipped = bytes([content[middle] ^ 255])
+    path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
+  else:
+    path.unlink()
+  with pytest.raises(input_pipeline.DataError) as caught:
+    input_pipeline.load(copy, "train")
+  message = str(caught.value)
+  assert path.name in message and "convert the raw files again" in message
+  assert "\n" not in message

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: mistakes in one line each, and the owner's command."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from data_prep import ntu60, synthetic
+from sgcl_jax import metrics
+
+MISTAKES = {
+  "unknown option": (["--config", "configs/ctrgcn_ucla.py:modalty=bone"],
+                     "unknown option 'modalty'; did you mean 'modality'?"),
+  "unknown choice": (["--config", "configs/ctrgcn_ntu60.py:split=xset"],
+                     "split='xset' is not one of xsub, xview"),
+  "unknown key": (["--config", "configs/ctrgcn_ucla.py",
+                   "--config.optim.base_rl=1"], "base_lr"),
+  "bad value": (["--config", "configs/ctrgcn_ucla.py",
+                 "--config.batch_size=many"], "many"),
+  "missing config": (["--config", "configs/absent.py"], "configs/absent.py"),
+  "no config": ([], "--config is missing"),
+  "stray argument": (["--config", "configs/ctrgcn_ucla.py", "bone"],
+                     "unexpected arguments: bone"),
+  "no data": (["--config", "configs/ctrgcn_ucla.py",
+               "--config.data.dir=/absent", "--workdir={tmp}/run"],
+              "no data set in /absent. Prepare it with: python -m"
+              " data_prep.nw_ucla --raw DIR --out /absent"),
+  "no checkpoint": (["--config", "configs/ctrgcn_ucla.py", "--mode=evaluate",
+                     "--config.data.dir={data}", "--workdir={tmp}/run"],
+                    "no checkpoint in {tmp}/run/checkpoints; train first"),
+  "joints": (["--config", "configs/ctrgcn_ucla.py",
+              "--config.data.dir={data}", "--config.skeleton=ntu",
+              "--workdir={tmp}/run"],
+             "1 persons of 20 joints, the config wants 1 of 25 (ntu)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_answered_in_one_line(case, tmp_path, tiny_data):
+  args, message = MISTAKES[case]
+  values = {"tmp": tmp_path, "data": tiny_data}
+  result = subprocess.run(
+    [sys.executable, "-m", "sgcl_jax.main"]
+    + [arg.format(**values) for arg in args],
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert result.returncode == 1
+  lines = result.stderr.splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+  assert message.format(**values) in lines[0]
+  assert not list(tmp_path.rglob("checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, request):
+  """A directory with configs/ and a small data/ntu60, as after conversion."""
+  root = tmp_path_factory.mktemp("project")
+  synthetic.write(root / "raw", seed=0, clips_per_class=9)
+  ntu60.convert(root / "raw", root / "data" / "ntu60", overwrite=False)
+  (root / "configs").symlink_to(request.config.rootpath / "configs")
+  return root
+
+
+OWNERS_LINE = ["-m", "sgcl_jax.main", "--config", "configs/ctrgcn_ntu60.py"]
+
+
+def test_the_owners_line_trains(project):
+  """Literally, until its first epoch is saved; then the rest is skipped."""
+  workdir = project / "runs" / "ctrgcn_ntu60_xsub_joint"
+  with (project / "log").open("w") as log:
+    process = subprocess.Popen(
+      [sys.executable, *OWNERS_LINE], cwd=project, stdout=log, stderr=log
+    )
+    deadline = time.monotonic() + 900
+    while "epoch 1/65" not in (project / "log").read_text():
+      assert process.poll() is None, (project / "log").read_text()
+      assert time.monotonic() < deadline
+      time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  train, test = metrics.read(workdir)[:2]
+  assert (train["step"], train["epoch"], train["split"]) == (1, 1, "train")
+  assert (test["step"], test["split"]) == (1, "test")
+  result = subprocess.run(
+    [sys.executable, *OWNERS_LINE, "--mode=evaluate"],
+    cwd=project,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert result.returncode == 0, result.stderr
+  summary = json.loads((workdir / "summary.json").read_text())
+  assert summary["epoch"] == 1
+  assert summary["top1"] == pytest.approx(test["top1"])
+  assert os.listdir(workdir / "scores") == ["xsub_joint.npz"]
+
+
+@pytest.mark.slow
+def test_the_owners_line_runs_to_its_end(project):
+  shutil.rmtree(project / "runs", ignore_errors=True)
+  subprocess.run([sys.executable, *OWNERS_LINE], cwd=project, check=True)
+  workdir = project / "runs" / "ctrgcn_ntu60_xsub_joint"
+  summary = json.loads((workdir / "summary.json").read_text())
+  assert summary["epoch"] == 65

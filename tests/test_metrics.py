@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracies by hand, and a record that survives a kill."""
+
+import numpy as np
+
+from sgcl_jax import metrics
+
+
+def test_top_k_by_hand():
+  logits = np.array([[3.0, 2, 1], [1, 3, 2], [2, 2, 1], [0, 0, 0]])
+  labels = np.array([0, 2, 1, 2])
+  assert metrics.top_k(logits, labels, 1) == 25.0
+  assert metrics.top_k(logits, labels, 2) == 75.0
+  assert metrics.top_k(logits, labels, 5) == 100.0
+
+
+def test_a_record_holds_each_step_once(tmp_path):
+  recorder = metrics.Recorder(tmp_path, 0)
+  for step in (1, 2, 3):
+    recorder.write("train", step, 1, loss=1.0 / step)
+  recorder.close()
+  with (tmp_path / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 4, "loss"')
+  recorder = metrics.Recorder(tmp_path, 2)
+  recorder.write("train", 3, 2, loss=0.5)
+  recorder.write("test", 3, 2, top1=50.0)
+  recorder.close()
+  lines = metrics.read(tmp_path)
+  assert [(line["step"], line["split"]) for line in lines] == [
+    (1, "train"),
+    (2, "train"),
+    (3, "train"),
+    (3, "test"),
+  ]
+  assert lines[2] == {"step": 3, "epoch": 2, "split": "train", "loss": 0.5}
+
+
+def test_no_record_is_empty(tmp_path):
+  assert metrics.read(tmp_path) == []

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training step: replicas, randomness, gradients."""
+
+import jax
+import numpy as np
+import pytest
+
+from sgcl_jax import build, input_pipeline, parallel, steps
+
+
+@pytest.fixture
+def clips(tiny_data):
+  return input_pipeline.load(tiny_data, "train")
+
+
+def make_batches(clips, count):
+  batches = input_pipeline.train_batches(
+    clips, seed=3, epoch=0, repeats=2, batch_size=8
+  )
+  return [next(batches) for _ in range(count)]
+
+
+def run_replicas(config, clips, num_replicas, count=3):
+  """Runs steps on `num_replicas` emulated replicas; returns state, metrics."""
+  optimizer = build.make_optimizer(config, 12)
+  state = build.init_state(config, optimizer)
+  exact = jax.config.jax_enable_x64
+  if exact:
+    state = jax.tree.map(to_double, state)
+  step = steps.make_train_step(
+    build.make_model(config, axis_name=parallel.AXIS),
+    build.make_projection(config),
+    optimizer,
+    build.make_augment(config),
+    config,
+  )
+  mapped = jax.jit(jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)))
+  logged = []
+  for batch in make_batches(clips, count):
+    if exact:
+      batch = jax.tree.map(to_double, batch)
+    shares = jax.tree.map(
+      lambda x: x.reshape(num_replicas, -1, *x.shape[1:]), batch
+    )
+    states, metrics = mapped(state, shares)
+    # What a step returns must be equal on all replicas.
+    for leaf in jax.tree.leaves((states, metrics)):
+      np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+    state, metrics = jax.tree.map(lambda x: x[0], (states, metrics))
+    logged.append(metrics)
+  return state, logged
+
+
+def to_double(x):
+  x = np.asarray(x)
+  return x.astype(np.float64) if x.dtype == np.float32 else x
+
+
+def assert_close(actual, expected, tolerance):
+  def check(a, b):
+    scale = max(np.abs(b).max(), 1e-12)
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
+
+  jax.tree.map(check, actual, expected)
+
+
+@pytest.mark.parametrize("num_replicas", [2, 4, 8])
+@pytest.mark.parametrize("arg", [None, "gcl=false"])
+def test_replicas_equal_one_device(tiny_config, clips, num_replicas, arg, x64):
+  """Skipped anchors are present: the banks start empty."""
+  config = tiny_config(arg)
+  one, logged_one = run_replicas(config, clips, 1)
+  many, logged_many = run_replicas(config, clips, num_replicas)
+  if arg is None:
+    active = [float(metrics["active_anchors"]) for metrics in logged_one]
+    assert any(0 < fraction < 1 for fraction in active), active
+  assert_close(many, one, 1e-9)
+  assert_close(logged_many, logged_one, 1e-9)
+
+
+def test_replicas_agree_in_single_precision(tiny_config, clips):
+  one = run_replicas(tiny_config(), clips, 1, count=1)
+  many = run_replicas(tiny_config(), clips, 4, count=1)
+  assert_close(many, one, 1e-5)
+
+
+def test_draws_depend_on_seed_step_place_and_purpose():
+  def draw(seed=1, purpose="augment", step=2, position=3):
+    keys = steps.clip_keys(seed, purpose, step, np.array([position, 9]))
+    return tuple(jax.random.key_data(keys)[0].tolist())
+
+  draws = [
+    draw(),
+    draw(seed=2),
+    draw(purpose="sampling"),
+    draw(step=3),
+    draw(position=4),
+  ]
+  assert len(set(draws)) == len(draws)
+  assert draw() == draws[0]
+
+
+def test_the_banks_hold_the_batch_and_pass_no_gradient(tiny_config, clips):
+  config = tiny_config()
+  state, _ = run_replicas(config, clips, 2, count=1)
+  labels = make_batches(clips, 1)[0]["label"]
+  counts = np.bincount(labels, minlength=10)
+  np.testing.assert_array_equal(state.banks.instance.fill, counts)
+  np.testing.assert_array_equal(state.banks.semantic.seen, counts > 0)
+  norms = np.linalg.norm(state.banks.instance.rows, axis=1)
+  np.testing.assert_allclose(np.sort(norms)[-8:], 1.0, rtol=1e-5)
+  assert np.count_nonzero(norms) == 8
+
+
+def test_every_trained_parameter_moves(tiny_config, clips):
+  config = tiny_config(**{"optim.weight_decay": 0.0})
+  start = build.init_state(config, build.make_optimizer(config, 12))
+  state, _ = run_replicas(config, clips, 1)
+  before = jax.tree_util.tree_leaves_with_path(start.params)
+  after = jax.tree.leaves(state.params)
+  still = [
+    jax.tree_util.keystr(path)
+    for (path, old), new in zip(before, after, strict=True)
+    if np.array_equal(old, new)
+  ]
+  assert not still
