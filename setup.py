@@ -36,7 +36,6 @@ setuptools.setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
-    "quickstart": [],
-    "test": ["pytest>=8,<10", "ruff>=0.14,<1"],
+    "test": ["pytest>=8,<10", "ruff>=0.17.6,<0.18"],
   },
 )

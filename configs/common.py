@@ -52,7 +52,10 @@ def base() -> ConfigDict:
   config.seed = 1
   config.recipe = "paper"
   config.backbone = "ctrgcn"
-  config.model = ConfigDict()  # Further fields of the backbone's module.
+  # Fields of the backbone's module; None is its own default.
+  config.model = ConfigDict()
+  config.model.graph_block = config_dict.placeholder(int)
+  config.model.width = config_dict.placeholder(int)
   config.matmul_precision = "highest"
   config.init_from = config_dict.placeholder(str)  # Workdir of another run.
   config.batch_size = 64  # Of all devices together.
@@ -76,7 +79,9 @@ def base() -> ConfigDict:
   config.contrast.features = 256
   config.contrast.rows_per_class = 684
   config.contrast.momentum = 0.85
-  config.contrast.temperature = 0.8
+  # Of the stream, as <split>_<modality>, unless `temperature` is set.
+  config.contrast.temperatures = ConfigDict()
+  config.contrast.temperature = config_dict.placeholder(float)
   config.contrast.num_hard_positives = 128
   config.contrast.num_hard_negatives = 512
   config.contrast.num_random_negatives = 512

@@ -19,6 +19,7 @@ def get_config(arg=None):
   common.ntu60(config, arg.split, arg.modality)
   config.gcl = arg.gcl
   config.num_classes = 10
+  config.contrast.temperature = 0.8
   config.model.width = 32  # Half of CTR-GCN's, a third of its time.
   config.data.dir = "data/quickstart"
   config.data.window = 16

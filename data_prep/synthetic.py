@@ -8,7 +8,6 @@ are drawn alike for all of them, and every motion swings about its posture.
 import argparse
 import os
 import pathlib
-import re
 import shutil
 import sys
 import tempfile
@@ -17,15 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
+from data_prep import ntu, ntu60
+
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
-# fmt: off
-TRAIN_PERFORMERS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28,
-                    31, 34, 35, 38)
-# fmt: on
-PERFORMERS = tuple(sorted((*TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))
+PERFORMERS = tuple(sorted((*ntu60.TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))
 # X-View trains on cameras 2 and 3 and tests on 1, which stands between them.
 CAMERA_YAW = {1: 0.0, 2: -np.pi / 4, 3: np.pi / 4}
-NUM_SETUPS = 17
 
 # 0-based joints in NTU's order; the two sides list theirs alike.
 # fmt: off
@@ -91,7 +87,6 @@ def _motions(phase, side):
 
 ACTIONS: tuple[str, ...] = tuple(_motions(np.zeros(1), 0))
 
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 # Kinect's file: joints in metres, then in pixels of the depth and the colour
 # picture, no orientation, state "tracked".
 _FIRST_BODY_ID = 72057594037931101
@@ -178,7 +173,7 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   Raises:
     ValueError: The name is malformed or names no known action or camera.
   """
-  match = _NAME.fullmatch(name)
+  match = ntu.NAME.fullmatch(name)
   numbers = [int(number) for number in match.groups()] if match else [0] * 5
   _, camera, performer, _, action = numbers
   if camera not in CAMERA_YAW or not 1 <= action <= len(ACTIONS):
@@ -248,7 +243,7 @@ def names(
   """
   turns = [divmod(i, len(performers)) for i in range(clips_per_class)]
   return [
-    f"S{who % NUM_SETUPS + 1:03d}C{(turn + who) % 3 + 1:03d}"
+    f"S{who % ntu60.NUM_SETUPS + 1:03d}C{(turn + who) % 3 + 1:03d}"
     f"P{performers[who]:03d}R{turn // 3 + 1:03d}A{action:03d}"
     for action in range(1, num_classes + 1)
     for turn, who in turns
@@ -293,7 +288,7 @@ def write(
   out.parent.mkdir(parents=True, exist_ok=True)
   partial = pathlib.Path(tempfile.mkdtemp(dir=out.parent, prefix=".synthetic-"))
   try:
-    for name in tqdm.tqdm(clip_names, unit="clip"):
+    for name in tqdm.tqdm(clip_names, unit="clip", disable=None):
       text = skeleton_text(clip(name, seed=seed))
       (partial / f"{name}.skeleton").write_text(text)
     partial.chmod(0o755)  # mkdtemp keeps others out.

@@ -5,7 +5,7 @@
 # the checkpoint. Run again, it goes on from where it stopped.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
-install_project quickstart
+install_project
 python=.venv/bin/python
 
 if [ ! -d data/quickstart ]; then

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import skeletons
+from sgcl_jax import errors, skeletons
 
 MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
 TEST_CROP = 0.95
@@ -166,14 +166,7 @@ def to_modality(
 
   Returns:
     [T, M, V, C].
-
-  Raises:
-    ValueError: If the modality is unknown.
   """
-  if modality not in MODALITIES:
-    raise ValueError(
-      f"unknown modality {modality!r}; known: {', '.join(MODALITIES)}"
-    )
   if modality.startswith("bone"):
     clip = clip - clip[:, :, np.array(parents)]
   if modality.endswith("motion"):
@@ -199,11 +192,12 @@ def make_augment(
     [N, M, window, V, C]; without keys, the transform of the test.
 
   Raises:
-    ValueError: If the recipe or the modality is unknown.
+    ConfigError: If the recipe or the modality is unknown.
   """
   layout = skeletons.get(skeleton)
 
   def ntu(clip, num_frames, key):
+    del num_frames  # Frames that were lost inside do not count, as released.
     num_frames = count_frames(clip)
     if key is None:
       draw = center_ntu(num_frames, max_frames=len(clip))
@@ -222,8 +216,14 @@ def make_augment(
     return apply_ucla(clip, num_frames, draw, layout.center)
 
   recipes = {"ntu": ntu, "ucla": ucla}
-  if recipe not in recipes:
-    raise ValueError(f"unknown recipe {recipe!r}; known: {', '.join(recipes)}")
+  for what, name, known in (
+    ("recipe", recipe, recipes),
+    ("modality", modality, MODALITIES),
+  ):
+    if name not in known:
+      raise errors.ConfigError(
+        f"unknown {what} {name!r}; known: {', '.join(known)}"
+      )
 
   def augment(skeleton, num_frames, keys):
     def one(clip, num_frames, key):

@@ -1,55 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a config to its parts: clips, backbone, transform, initial state."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import linen as nn
 from ml_collections import ConfigDict
 
-from sgcl_jax import augment, input_pipeline, models, optim, parallel, steps
+from sgcl_jax import (
+  augment,
+  errors,
+  input_pipeline,
+  models,
+  optim,
+  parallel,
+  skeletons,
+  steps,
+)
 from sgcl_jax import state as state_lib
 from sgcl_jax.contrast import projection as projection_lib
 
+# Smallest value of each count that a run can use.
+MINIMA = {
+  "batch_size": 1,
+  "eval_batch_size": 1,
+  "eval_every_epochs": 1,
+  "num_classes": 2,
+  "data.window": 2,
+  "data.repeats": 1,
+  "optim.num_epochs": 1,
+  "contrast.features": 1,
+  "contrast.rows_per_class": 1,
+  "contrast.num_hard_positives": 1,
+  "contrast.num_hard_negatives": 0,
+  "contrast.num_random_negatives": 0,
+}
+
+
+def check(config: ConfigDict) -> None:
+  """Refuses values that no run can use, before anything is loaded.
+
+  Raises:
+    ConfigError: Names the key and what it may be.
+  """
+  for key, minimum in MINIMA.items():
+    value = _get(config, key)
+    if value < minimum:
+      raise errors.ConfigError(f"config.{key}={value} is less than {minimum}")
+  if config.contrast.cold_start not in ("skip", "partial"):
+    raise errors.ConfigError(
+      f"config.contrast.cold_start={config.contrast.cold_start!r} is neither"
+      " skip nor partial"
+    )
+  if config.gcl and not temperature(config) > 0:
+    raise errors.ConfigError("config.contrast.temperature is not above 0")
+  parallel.check_batch_size(config.batch_size, "config.batch_size")
+  make_augment(config)
+  make_model(config)
+
+
+def temperature(config: ConfigDict) -> float:
+  """Returns tau: the one that is set, or the table's for this stream."""
+  if config.contrast.temperature is not None:
+    return config.contrast.temperature
+  return config.contrast.temperatures[
+    f"{config.data.split}_{config.data.modality}"
+  ]
+
 
 def load_clips(config: ConfigDict, part: str) -> input_pipeline.Clips:
-  """Loads the `train` or the `test` part and checks its layout."""
+  """Loads the `train` or the `test` part and checks its layout.
+
+  Raises:
+    DataError: Names the command that prepares the data.
+  """
   data = config.data
   try:
     clips = input_pipeline.load(data.dir, data[f"{part}_split"])
-  except input_pipeline.DataError as error:
-    raise input_pipeline.DataError(
+    _check_layout(config, clips)
+  except errors.DataError as error:
+    raise errors.DataError(
       f"{error}. Prepare it with: {data.prepare} --out {data.dir}"
     ) from error
-  _, persons, joints, _ = clips.frames.shape
-  expected = make_model(config).skeleton.num_joints
-  if (persons, joints) != (config.num_persons, expected):
-    raise input_pipeline.DataError(
-      f"{data.dir} holds {persons} persons of {joints} joints, the config"
-      f" wants {config.num_persons} of {expected} ({config.skeleton})"
-    )
-  if clips.labels.max() >= config.num_classes:
-    raise input_pipeline.DataError(
-      f"{data.dir} has label {clips.labels.max()}, the config only"
-      f" num_classes={config.num_classes}"
-    )
   return clips
 
 
-def make_model(config: ConfigDict, **overrides: Any):
+def _check_layout(config, clips):
+  _, persons, joints, _ = clips.frames.shape
+  expected = skeletons.get(config.skeleton).num_joints
+  if (persons, joints) != (config.num_persons, expected):
+    raise errors.DataError(
+      f"{config.data.dir} holds {persons} persons of {joints} joints, the"
+      f" config wants {config.num_persons} of {expected} ({config.skeleton})"
+    )
+  if clips.labels.max() >= config.num_classes:
+    raise errors.DataError(
+      f"{config.data.dir} has label {clips.labels.max()}, the config only"
+      f" num_classes={config.num_classes}"
+    )
+
+
+def _get(config, key):
+  for name in key.split("."):
+    config = config[name]
+  return config
+
+
+def make_model(config: ConfigDict, **overrides: Any) -> nn.Module:
   """Builds the backbone of a config."""
   return models.create(
     config.backbone,
     num_classes=config.num_classes,
     skeleton=config.skeleton,
     num_persons=config.num_persons,
-    **config.model,
+    **_model_fields(config),
     **overrides,
   )
 
 
-def make_augment(config: ConfigDict):
+def _model_fields(config):
+  """The fields that are set; the others are the module's own."""
+  fields = config.model.to_dict()
+  return {name: value for name, value in fields.items() if value is not None}
+
+
+def make_augment(config: ConfigDict) -> Callable[..., jax.Array]:
   """Builds the input transform of a config."""
   return augment.make_augment(
     config.data.recipe,
@@ -62,8 +141,7 @@ def make_augment(config: ConfigDict):
 
 def input_shape(config: ConfigDict) -> jax.ShapeDtypeStruct:
   """Returns the shape of one clip as the backbone sees it."""
-  model = make_model(config)
-  joints = model.skeleton.num_joints
+  joints = skeletons.get(config.skeleton).num_joints
   shape = (1, config.num_persons, config.data.window, joints, 3)
   return jax.ShapeDtypeStruct(shape, np.float32)
 
@@ -81,7 +159,7 @@ def model_identity(config: ConfigDict) -> dict[str, Any]:
   """Returns what a checkpoint and a config must agree on."""
   names = ("backbone", "num_classes", "skeleton", "num_persons")
   identity = {name: config[name] for name in names}
-  return {**identity, "model": config.model.to_dict()}
+  return {**identity, "model": _model_fields(config)}
 
 
 def make_projection(config: ConfigDict) -> projection_lib.ProjectionHead | None:
@@ -93,13 +171,17 @@ def make_projection(config: ConfigDict) -> projection_lib.ProjectionHead | None:
   )
 
 
-def make_optimizer(config: ConfigDict, steps_per_epoch: int):
+def make_optimizer(
+  config: ConfigDict, steps_per_epoch: int
+) -> optax.GradientTransformation:
   """Builds the optimizer; its rate is constant within an epoch."""
   rates = jnp.asarray(optim.learning_rates(config.optim))
   return optim.sgd(lambda step: rates[step // steps_per_epoch], config.optim)
 
 
-def init_state(config: ConfigDict, optimizer) -> state_lib.TrainState:
+def init_state(
+  config: ConfigDict, optimizer: optax.GradientTransformation
+) -> state_lib.TrainState:
   """Draws the initial state; the backbone's does not depend on `config.gcl`."""
   model = make_model(config)
   x = input_shape(config)
@@ -115,14 +197,16 @@ def init_state(config: ConfigDict, optimizer) -> state_lib.TrainState:
   return state_lib.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
-    batch_stats=variables["batch_stats"],
+    batch_stats=variables.get("batch_stats", {}),
     constants=variables.get("constants", {}),
     opt_state=optimizer.init(params),
     banks=banks,
   )
 
 
-def make_train_step(config: ConfigDict, optimizer):
+def make_train_step(
+  config: ConfigDict, optimizer: optax.GradientTransformation
+) -> Callable[..., Any]:
   """Builds the training step, mapped over the devices."""
   step = steps.make_train_step(
     make_model(config, axis_name=parallel.AXIS),
@@ -130,5 +214,6 @@ def make_train_step(config: ConfigDict, optimizer):
     optimizer,
     make_augment(config),
     config,
+    temperature(config) if config.gcl else None,
   )
   return parallel.map_train_step(step)

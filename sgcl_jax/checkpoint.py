@@ -8,13 +8,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from sgcl_jax import errors
 from sgcl_jax import state as state_lib
 
 TrainState = state_lib.TrainState
-
-
-class CheckpointError(ValueError):
-  """A checkpoint that is missing, damaged or of another model."""
 
 
 class Checkpoints:
@@ -24,19 +21,23 @@ class Checkpoints:
   rest of the state) and `metadata`.
   """
 
-  def __init__(self, workdir: str | os.PathLike):
+  def __init__(self, workdir: str | os.PathLike, *, writable: bool = False):
+    """Opens them; only one writer at a time, which clears what a kill left."""
     self.path = pathlib.Path(workdir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
       self.path,
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=2, create=False, cleanup_tmp_directories=True
+        max_to_keep=2,
+        create=False,
+        cleanup_tmp_directories=writable,
+        enable_async_checkpointing=False,
       ),
     )
 
   def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
     """Saves a state under its step, complete on return or not there at all."""
     model, training = _split(state)
-    self._manager.save(
+    saved = self._manager.save(
       int(state.step),
       args=ocp.args.Composite(
         model=ocp.args.StandardSave(model),
@@ -44,7 +45,7 @@ class Checkpoints:
         metadata=ocp.args.JsonSave(metadata),
       ),
     )
-    self._manager.wait_until_finished()
+    assert saved, f"{self.path} has a checkpoint of step {int(state.step)}"
 
   def latest(self) -> int | None:
     """Returns the step of the newest checkpoint, if there is one."""
@@ -96,7 +97,7 @@ class Checkpoints:
     saved = self.metadata()["model"]
     for key in sorted(saved.keys() | model.keys()):
       if saved.get(key) != model.get(key):
-        raise CheckpointError(
+        raise errors.CheckpointError(
           f"{self.path}: the checkpoint was made with {key}="
           f"{saved.get(key)!r}, the config has {model.get(key)!r}; use that"
           " config or another --workdir"
@@ -108,12 +109,12 @@ class Checkpoints:
   def _restore(self, **items):
     step = self.latest()
     if step is None:
-      raise CheckpointError(f"no checkpoint in {self.path}; train first")
+      raise errors.CheckpointError(f"no checkpoint in {self.path}; train first")
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
     except Exception as error:  # Orbax raises bare Exceptions on damage.
-      reason = str(error).splitlines()[0]
-      raise CheckpointError(
+      reason = (str(error) or type(error).__name__).splitlines()[0]
+      raise errors.CheckpointError(
         f"{self.path / str(step)} cannot be restored ({reason}); remove it to"
         " go on from an older one"
       ) from error

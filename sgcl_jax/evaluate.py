@@ -55,6 +55,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     CheckpointError: If there is no checkpoint, or one of another model.
     DataError: If the data set is missing, damaged or of another layout.
   """
+  build.check(config)
   workdir_lib.check_evaluation(config, workdir)
   clips = build.load_clips(config, "test")
   checkpoints = checkpoint.Checkpoints(workdir)
@@ -70,7 +71,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     "num_clips": len(clips),
     "epoch": metadata["epoch"],
     "seed": metadata["seed"],
-    "best_epoch_on_test": best_on_test(workdir),
+    "best_epoch_on_test": best_on_test(workdir, metadata["epoch"]),
     "matmul_precision": config.matmul_precision,
     "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
     "versions": {
@@ -93,12 +94,18 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   }
 
 
-def best_on_test(workdir: str | os.PathLike) -> dict[str, float] | None:
+def best_on_test(
+  workdir: str | os.PathLike, num_epochs: int
+) -> dict[str, float] | None:
   """Returns the epoch that was best on the test set: an extra, not the result.
 
   It is chosen on the very clips it is measured on.
   """
-  lines = [line for line in metrics.read(workdir) if line["split"] == "test"]
+  lines = [
+    line
+    for line in metrics.read(workdir)
+    if line["split"] == "test" and line["epoch"] <= num_epochs
+  ]
   if not lines:
     return None
   best = max(lines, key=lambda line: line["top1"])

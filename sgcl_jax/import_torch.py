@@ -38,8 +38,8 @@ def convert(
     {"params": ..., "batch_stats": ...}, in the dtype of the state dict.
 
   Raises:
-    ValueError: If the backbone is unknown, or keys are missing, left over or of
-      a wrong shape; all of them are listed.
+    ValueError: If the backbone is unknown, if keys are missing or unknown (all
+      are listed), or if parts of one variable differ in shape.
   """
   if name not in _TABLES:
     raise ValueError(f"no table for backbone {name!r}")
@@ -57,7 +57,7 @@ def convert(
 
 
 def _assemble(table, arrays):
-  """Fills the variables, each of the size that its last slot reaches to."""
+  """Builds the tree of variables from their parts, in the table's order."""
   parts = {}
   for key, entry in table.items():
     part = entry.transform(arrays[key])

@@ -2,6 +2,7 @@
 """TFRecords to padded batches of whole clips, in an order fixed by the seed."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -9,11 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from sgcl_jax import errors
+
 Batch = dict[str, np.ndarray]
 
-
-class DataError(ValueError):
-  """A data set that is missing, damaged or of another layout."""
+# A protocol's split is the sum of the cells it shares with the set's other one.
+PROTOCOL_SPLITS = tuple(
+  f"{protocol}_{part}"
+  for protocol in ("xsub", "xview", "xset")
+  for part in ("train", "test")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +46,13 @@ class Clips:
   @property
   def max_frames(self) -> int:
     return int(np.diff(self.offsets).max())
+
+  def digest(self) -> str:
+    """Returns a hash of the names, labels and lengths."""
+    digest = hashlib.sha256(" ".join(self.names).encode())
+    digest.update(self.labels.astype("<i4").tobytes())
+    digest.update(self.offsets.astype("<i8").tobytes())
+    return digest.hexdigest()
 
   def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:
     """Returns clips padded with zeros to `max_frames` and to `size` clips."""
@@ -93,9 +106,17 @@ def _builder(data_dir):
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   import tensorflow_datasets as tfds  # Slow, and not needed for prediction.
 
-  if not (pathlib.Path(data_dir) / "dataset_info.json").exists():
-    raise DataError(f"no data set in {data_dir}")
-  return tfds.builder_from_directory(str(data_dir))
+  path = pathlib.Path(data_dir)
+  if not (path / "dataset_info.json").exists():
+    raise errors.DataError(f"no data set in {path}")
+  try:
+    builder = tfds.builder_from_directory(str(path))
+    found = set(builder.info.features)
+  except Exception as error:  # Protobuf's and json's, at least.
+    raise errors.DataError(f"{path} is damaged ({error})") from error
+  if found != {"label", "name", "skeleton"}:
+    raise errors.DataError(f"{path} is not a data set of data_prep")
+  return builder
 
 
 def _read(builder, split):
@@ -103,10 +124,13 @@ def _read(builder, split):
   import tensorflow_datasets as tfds
 
   tf.config.set_visible_devices([], "GPU")
-  # A protocol's split is the sum of the cells it shares with the other one.
-  cells = [cell for cell in sorted(builder.info.splits) if split in cell]
+  cells = sorted(builder.info.splits)
+  if split in PROTOCOL_SPLITS:
+    cells = [cell for cell in cells if f"_{split}_" in f"_{cell}_"]
+  else:
+    cells = [cell for cell in cells if cell == split]
   if not cells:
-    raise DataError(
+    raise errors.DataError(
       f"{builder.data_path} has no split {split!r}; it has"
       f" {', '.join(sorted(builder.info.splits))}"
     )
@@ -125,10 +149,10 @@ def _read(builder, split):
           "skeleton": clip["skeleton"],
         }
         count += 1
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-      raise DataError(_damage(info)) from error
+    except tf.errors.OpError as error:
+      raise errors.DataError(_damage(info)) from error
     if count != info.num_examples:
-      raise DataError(
+      raise errors.DataError(
         f"{_damage(info)} ({count} clips of {info.num_examples} were read)"
       )
 

@@ -4,6 +4,8 @@
 python -m sgcl_jax.main --config configs/ctrgcn_ntu60.py
 """
 
+import contextlib
+import json
 import os
 import pathlib
 import sys
@@ -11,6 +13,8 @@ import sys
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from sgcl_jax import errors
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "An experiment of configs/, with options after a colon."
@@ -26,27 +30,44 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
+_JSON = flags.DEFINE_bool(
+  "json", False, "Print the summary as one JSON object, and nothing else."
+)
+
+
 def main(argv: list[str]) -> None:
   """Runs one mode."""
   if len(argv) > 1:
-    raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    raise errors.ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
   if _CONFIG.value is None:
-    raise ValueError("--config is missing, as in configs/ctrgcn_ntu60.py")
-  config = _CONFIG.value
+    raise errors.ConfigError(
+      "--config is missing, as in --config configs/ctrgcn_ntu60.py"
+    )
+  overrides = config_flags.get_override_values(flags.FLAGS["config"])
+  if "recipe" in overrides:
+    raise errors.ConfigError(
+      "recipe is an option after the colon: --config FILE:recipe=..."
+    )
+  with contextlib.redirect_stdout(sys.stderr if _JSON.value else sys.stdout):
+    summary = _run(_CONFIG.value)
+  if _JSON.value:
+    print(json.dumps(summary))
+
+
+def _run(config):
   workdir = _WORKDIR.value or _default_workdir(config)
-  print(f"workdir: {workdir}")
+  print(f"workdir: {workdir}", flush=True)
   _set_up_jax(config)
   # Imported late, so that a mistake in the flags is answered at once.
   from sgcl_jax import evaluate, train
 
-  if _MODE.value == "evaluate":
-    summary = evaluate.run(config, workdir)
-  else:
-    summary = train.run(config, workdir)
+  run = evaluate.run if _MODE.value == "evaluate" else train.run
+  summary = run(config, workdir)
   print(
     f"epoch {summary['epoch']}: top-1 {summary['top1']:.2f} %,"
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"
   )
+  return summary
 
 
 def _default_workdir(config):
@@ -70,22 +91,23 @@ def _set_up_jax(config):
 def _parse(argv):
   try:
     return flags.FLAGS(argv)
-  except (ValueError, AttributeError, KeyError, TypeError, OSError) as error:
-    _fail(error)
-  except flags.Error as error:
+  except (flags.Error, ValueError, AttributeError, TypeError, OSError) as error:
     _fail(error)
 
 
 def _fail(error):
   """Ends with one line: a mistake of the user's needs no traceback."""
-  print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+  message = str(error).strip()
+  if "Traceback" in message:  # An error in a config's file comes so.
+    message = message.splitlines()[-1].partition(": ")[2]
+  print(f"error: {' '.join(message.split())}", file=sys.stderr)
   sys.exit(1)
 
 
 def _main(argv):
   try:
     main(argv)
-  except (ValueError, OSError) as error:
+  except (errors.UserError, OSError) as error:
     _fail(error)
 
 

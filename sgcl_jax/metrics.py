@@ -27,8 +27,8 @@ class Recorder:
   def __init__(self, workdir: str | os.PathLike, step: int):
     """Opens the record of a run and drops what was written after `step`."""
     self._path = pathlib.Path(workdir) / "metrics.jsonl"
-    _truncate(self._path, step)
-    self._file = self._path.open("a", buffering=1)  # To be followed.
+    _truncate(pathlib.Path(workdir), step)
+    self._file = self._path.open("a", buffering=1)  # For tail -f.
     self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
 
   def write(self, split: str, step: int, epoch: int, **values: float) -> None:
@@ -52,21 +52,22 @@ class Recorder:
 
 def read(workdir: str | os.PathLike) -> list[dict]:
   """Returns the lines of a run's metrics.jsonl, none where there is no file."""
-  path = pathlib.Path(workdir) / "metrics.jsonl"
+  return [json.loads(line) for line in _lines(pathlib.Path(workdir))]
+
+
+def _lines(workdir):
+  """Whole lines: a kill may have cut the last one short."""
+  path = workdir / "metrics.jsonl"
   if not path.exists():
     return []
-  return [json.loads(line) for line in path.read_text().splitlines()]
+  lines = path.read_text().splitlines(keepends=True)
+  return [line for line in lines if line.endswith("\n")]
 
 
-def _truncate(path, step):
-  """Drops the lines after `step`, and one that a kill cut short."""
-  if not path.exists():
-    return
-  kept = []
-  for line in path.read_text().splitlines(keepends=True):
-    if not line.endswith("\n") or json.loads(line)["step"] > step:
-      break
-    kept.append(line)
+def _truncate(workdir, step):
+  """Drops the lines after `step`."""
+  kept = [line for line in _lines(workdir) if json.loads(line)["step"] <= step]
+  path = workdir / "metrics.jsonl"
   temporary = path.with_suffix(".tmp")
   temporary.write_text("".join(kept))
   os.replace(temporary, path)

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from sgcl_jax import errors
+
 AXIS = "replica"
 
 
@@ -40,9 +42,9 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_batch_size(size: int, name: str) -> None:
-  """Raises ValueError where a batch does not split over the devices."""
+  """Raises ConfigError where a batch does not split over the devices."""
   if size < 1 or size % jax.local_device_count():
-    raise ValueError(
+    raise errors.ConfigError(
       f"{name}={size} does not split over {jax.local_device_count()} devices;"
       " choose a multiple"
     )

@@ -5,6 +5,8 @@ import dataclasses
 
 import numpy as np
 
+from sgcl_jax import errors
+
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
@@ -112,12 +114,12 @@ def get(skeleton: str | Skeleton) -> Skeleton:
   """Returns a layout by name; a `Skeleton` is returned as it is.
 
   Raises:
-    ValueError: If there is no layout of that name.
+    ConfigError: If there is no layout of that name.
   """
   if isinstance(skeleton, Skeleton):
     return skeleton
   if skeleton not in LAYOUTS:
-    raise ValueError(
+    raise errors.ConfigError(
       f"unknown skeleton {skeleton!r}; known: {', '.join(LAYOUTS)}"
     )
   return LAYOUTS[skeleton]

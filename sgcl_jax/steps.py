@@ -41,6 +41,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   augment: Callable[..., jax.Array],
   config: ConfigDict,
+  temperature: float | None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
   """Builds the step of one replica.
 
@@ -50,6 +51,7 @@ def make_train_step(
     optimizer: Gradients -> updates.
     augment: Of `augment.make_augment`.
     config: `seed` and `contrast`.
+    temperature: tau of the contrast.
 
   Returns:
     train_step(state, batch) -> (state, metrics), to be mapped over
@@ -73,12 +75,17 @@ def make_train_step(
         embeddings = projection.apply({"params": params["projection"]}, graph)
         banks = _write(banks, embeddings, batch["label"], config.contrast)
         contrasts, logged = _contrast(
-          banks, embeddings, batch["label"], keys("sampling"), config.contrast
+          banks,
+          embeddings,
+          batch["label"],
+          keys("sampling"),
+          config.contrast,
+          temperature,
         )
         terms |= contrasts
       shares = {name: _share(*term) for name, term in terms.items()}
       logged["accuracy"] = _correct(logits, batch["label"])
-      aux = shares, updates["batch_stats"], banks, logged
+      aux = shares, updates.get("batch_stats", {}), banks, logged
       return sum(shares.values()), aux
 
     grads, (shares, batch_stats, banks, logged) = jax.grad(
@@ -152,21 +159,21 @@ def _write(banks, embeddings, labels, config):
   )
 
 
-def _contrast(banks, embeddings, labels, keys, config):
+def _contrast(banks, embeddings, labels, keys, config, temperature):
   """Returns the terms of Eq. 7 and what to log, as (sum, count) pairs."""
   instance = losses.instance_loss(
     embeddings,
     labels,
     banks.instance,
     keys,
-    temperature=config.temperature,
+    temperature=temperature,
     num_hard_positives=config.num_hard_positives,
     num_hard_negatives=config.num_hard_negatives,
     num_random_negatives=config.num_random_negatives,
     cold_start=config.cold_start,
   )
   semantic = losses.semantic_loss(
-    embeddings, labels, banks.semantic, temperature=config.temperature
+    embeddings, labels, banks.semantic, temperature=temperature
   )
   sums = instance.diagnostics
   num_anchors = jnp.array(len(labels), embeddings.dtype)

@@ -14,20 +14,16 @@ from ml_collections import ConfigDict
 from sgcl_jax import (
   build,
   checkpoint,
+  errors,
   evaluate,
   input_pipeline,
   metrics,
   optim,
-  parallel,
 )
 from sgcl_jax import workdir as workdir_lib
 from sgcl_jax.contrast import feasibility
 
 TERMS = ("ce", "instance", "semantic")
-
-
-class TrainingError(ValueError):
-  """A run that cannot start or cannot go on."""
 
 
 def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
@@ -42,36 +38,46 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     The content of `summary.json`.
 
   Raises:
-    TrainingError: If a loss is not finite.
-    WorkdirError, DataError, CheckpointError, ContrastError: If the input is not
-      usable.
+    UserError: If the config, the data, the workdir or a checkpoint is not
+      usable, or a loss is not finite.
   """
-  parallel.check_batch_size(config.batch_size, "batch_size")
-  workdir_lib.claim(config, workdir)
+  build.check(config)
+  workdir_lib.check_resume(config, workdir)
   clips = build.load_clips(config, "train")
   test_clips = build.load_clips(config, "test")
   steps_per_epoch = config.data.repeats * len(clips) // config.batch_size
   _check_clips(config, clips, steps_per_epoch)
-
   optimizer = build.make_optimizer(config, steps_per_epoch)
   state = build.init_state(config, optimizer)
-  checkpoints = checkpoint.Checkpoints(workdir)
-  identity = build.model_identity(config)
-  if checkpoints.latest() is not None:
-    state = checkpoints.restore(state, identity)
-    print(f"resumed after epoch {int(state.step) // steps_per_epoch}")
-  elif config.init_from:
+  if config.init_from:
     state = _start_from(config, state)
+  with workdir_lib.claim(config, workdir):
+    _train(config, workdir, clips, test_clips, optimizer, state)
+    return evaluate.run(config, workdir)
+
+
+def _train(config, workdir, clips, test_clips, optimizer, state):
+  """Runs the epochs that a workdir does not have yet."""
+  metadata = {
+    "model": build.model_identity(config),
+    "seed": config.seed,
+    "data": clips.digest(),
+  }
+  checkpoints = checkpoint.Checkpoints(workdir, writable=True)
+  first_epoch = 0
+  if checkpoints.latest() is not None:
+    first_epoch = _check_progress(config, checkpoints.metadata(), metadata)
+    state = checkpoints.restore(state, metadata["model"])
+    print(f"resumed after epoch {first_epoch}")
   # On the host, since the first step donates what it is given.
   state = jax.tree.map(np.asarray, state)
 
   train_step = build.make_train_step(config, optimizer)
   evaluator = evaluate.make_evaluator(config, test_clips)
   recorder = metrics.Recorder(workdir, int(state.step))
-  first_epoch = int(state.step) // steps_per_epoch
   try:
     for epoch in range(first_epoch, config.optim.num_epochs):
-      loop = _Epoch(config, epoch, steps_per_epoch, recorder)
+      loop = _Epoch(config, epoch, len(clips), recorder)
       state = loop.train(train_step, state, clips)
       test = {}
       if _is_due(epoch, config):
@@ -81,23 +87,37 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
       # First the record, then the checkpoint: a kill between the two repeats
       # the epoch and drops its lines.
       recorder.flush()
-      metadata = {"model": identity, "epoch": epoch + 1, "seed": config.seed}
-      checkpoints.save(state, metadata)
+      checkpoints.save(state, {**metadata, "epoch": epoch + 1})
       print(loop.describe(test), flush=True)
   finally:
     recorder.close()
     checkpoints.close()
-  return evaluate.run(config, workdir)
+
+
+def _check_progress(config, saved, current):
+  """Returns how many epochs a run has, of this data and not too many."""
+  if saved["data"] != current["data"]:
+    raise errors.WorkdirError(
+      f"{config.data.dir} is not the data that this run began with; use another"
+      " --workdir"
+    )
+  if saved["epoch"] > config.optim.num_epochs:
+    raise errors.WorkdirError(
+      f"the run already has {saved['epoch']} epochs, more than"
+      f" config.optim.num_epochs={config.optim.num_epochs}; use another"
+      " --workdir, or --mode=evaluate"
+    )
+  return saved["epoch"]
 
 
 class _Epoch:
   """The steps of one epoch, with their record and the progress bar."""
 
-  def __init__(self, config, epoch, steps_per_epoch, recorder):
+  def __init__(self, config, epoch, num_clips, recorder):
     self._config = config
     self._epoch = epoch
     self._recorder = recorder
-    self._steps_per_epoch = steps_per_epoch
+    self._steps_per_epoch = config.data.repeats * num_clips // config.batch_size
     self._rate = float(optim.learning_rates(config.optim)[epoch])
     self._start = time.monotonic()
     self._sums = {}
@@ -152,7 +172,7 @@ class _Epoch:
     # The terms of the loss first: what follows from them says less.
     for name, value in sorted(values.items(), key=lambda v: v[0] not in TERMS):
       if not math.isfinite(value):
-        raise TrainingError(
+        raise errors.TrainingError(
           f"step {step} (epoch {self._epoch + 1}): {name} is {value}; the"
           " last good checkpoint is kept. A lower config.optim.base_lr or a"
           " longer config.optim.warmup_epochs may help"
@@ -182,7 +202,7 @@ def _is_due(epoch, config):
 
 def _check_clips(config, clips, steps_per_epoch):
   if not steps_per_epoch:
-    raise TrainingError(
+    raise errors.TrainingError(
       f"{len(clips)} clips repeated {config.data.repeats} times do not fill"
       f" one batch of {config.batch_size}; lower config.batch_size"
     )

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of a run: which config it belongs to."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from sgcl_jax import errors
 
 # What a resumed run may have changed, because its finished epochs would have
 # been the same.
@@ -26,20 +31,30 @@ EVALUATION_KEYS = (
 )
 
 
-class WorkdirError(ValueError):
-  """A directory that holds another run."""
+def check_resume(config: ConfigDict, workdir: str | os.PathLike) -> None:
+  """Raises WorkdirError where a run has begun with another config."""
+  begun = any(pathlib.Path(workdir).glob("checkpoints/*/metadata"))
+  _check(config, workdir, lambda key: begun and key not in FREE_KEYS)
 
 
-def claim(config: ConfigDict, workdir: str | os.PathLike) -> None:
-  """Makes a directory the run's, by writing config.json there.
+@contextlib.contextmanager
+def claim(config: ConfigDict, workdir: str | os.PathLike) -> Iterator[None]:
+  """Writes config.json and keeps other trainings out.
 
   Raises:
-    WorkdirError: If it holds a run whose config differs, but in `FREE_KEYS`.
+    WorkdirError: If another process trains there.
   """
-  _check(config, workdir, lambda key: key not in FREE_KEYS)
   path = pathlib.Path(workdir)
   path.mkdir(parents=True, exist_ok=True)
-  write_json(path / "config.json", config.to_dict())
+  with (path / "lock").open("w") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise errors.WorkdirError(
+        f"another process trains in {workdir}; stop it or use another --workdir"
+      ) from error
+    write_json(path / "config.json", config.to_dict())
+    yield
 
 
 def check_evaluation(config: ConfigDict, workdir: str | os.PathLike) -> None:
@@ -62,7 +77,7 @@ def _check(config, workdir, matters):
   new = _flatten(json.loads(json.dumps(config.to_dict())))
   for key in sorted(old.keys() | new.keys()):
     if matters(key) and old.get(key) != new.get(key):
-      raise WorkdirError(
+      raise errors.WorkdirError(
         f"{workdir} holds a run with config.{key}={old.get(key)!r}, not"
         f" {new.get(key)!r}; use another --workdir or that value"
       )

@@ -4,7 +4,7 @@
 import pytest
 
 from configs import common, ctrgcn_ntu60, ctrgcn_ucla, quickstart
-from sgcl_jax import augment, optim
+from sgcl_jax import augment, build, optim
 
 
 def test_options_are_parsed():
@@ -35,7 +35,7 @@ def test_the_papers_numbers(config):
   assert contrast.features == 256 and contrast.momentum == 0.85
   assert contrast.num_hard_positives == 128
   assert contrast.num_hard_negatives == contrast.num_random_negatives == 512
-  assert contrast.temperature == (0.8 if ucla else 1.0)
+  assert build.temperature(config) == (0.8 if ucla else 1.0)
   assert config.batch_size == (16 if ucla else 64)
   assert config.data.repeats == (5 if ucla else 1)
   assert config.data.window == (52 if ucla else 64)
@@ -50,4 +50,13 @@ def test_the_papers_numbers(config):
 @pytest.mark.parametrize("modality", common.MODALITIES)
 def test_every_stream_has_a_temperature(config, modality):
   config = config.get_config(f"modality={modality}")
-  assert 0.5 <= config.contrast.temperature <= 1.5
+  assert 0.5 <= build.temperature(config) <= 1.5
+  config.contrast.temperature = 2.0
+  assert build.temperature(config) == 2.0
+
+
+def test_a_field_of_the_split_is_followed():
+  config = ctrgcn_ntu60.get_config()
+  config.data.split, config.data.modality = "xview", "joint_motion"
+  assert config.data.train_split == "xview_train"
+  assert build.temperature(config) == 1.0

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from sgcl_jax import input_pipeline
+from sgcl_jax import errors, input_pipeline
 
 
 @pytest.fixture
@@ -88,11 +88,27 @@ def test_protocols_are_sums_of_cells(tmp_path, make_data):
     assert len(input_pipeline.load(data, split)) == count
 
 
+def test_a_part_without_its_protocol_is_refused(make_data):
+  data = make_data({"xsub_train_xview_train": 1, "xsub_train_xview_test": 1})
+  for split in ("train", "xsub", "xset_train"):
+    with pytest.raises(errors.DataError, match=f"no split '{split}'"):
+      input_pipeline.load(data, split)
+
+
+def test_a_foreign_or_cut_description_is_named(tmp_path, tiny_data):
+  copy = tmp_path / "data"
+  shutil.copytree(tiny_data, copy)
+  path = copy / "dataset_info.json"
+  path.write_text(path.read_text()[:50])
+  with pytest.raises(errors.DataError, match=f"{copy} is damaged"):
+    input_pipeline.load(copy, "train")
+
+
 def test_missing_data_and_splits_are_named(tmp_path, tiny_data):
-  with pytest.raises(input_pipeline.DataError, match="no data set in .*absent"):
+  with pytest.raises(errors.DataError, match="no data set in .*absent"):
     input_pipeline.load(tmp_path / "absent", "train")
   with pytest.raises(
-    input_pipeline.DataError, match="no split 'xset_train'; it has test, train"
+    errors.DataError, match="no split 'xset_train'; it has test, train"
   ):
     input_pipeline.load(tiny_data, "xset_train")
 
@@ -114,7 +130,7 @@ def test_a_damaged_file_is_named(tmp_path, tiny_data, damage):
     path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
   else:
     path.unlink()
-  with pytest.raises(input_pipeline.DataError) as caught:
+  with pytest.raises(errors.DataError) as caught:
     input_pipeline.load(copy, "train")
   message = str(caught.value)
   assert path.name in message and "convert the raw files again" in message

@@ -24,6 +24,10 @@ MISTAKES = {
   "bad value": (["--config", "configs/ctrgcn_ucla.py",
                  "--config.batch_size=many"], "many"),
   "missing config": (["--config", "configs/absent.py"], "configs/absent.py"),
+  "recipe as a field": (
+    ["--config", "configs/ctrgcn_ucla.py", "--config.recipe=short"],
+    "recipe is an option after the colon",
+  ),
   "no config": ([], "--config is missing"),
   "stray argument": (["--config", "configs/ctrgcn_ucla.py", "bone"],
                      "unexpected arguments: bone"),
@@ -56,6 +60,7 @@ def test_a_mistake_is_answered_in_one_line(case, tmp_path, tiny_data):
   lines = result.stderr.splitlines()
   assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
   assert message.format(**values) in lines[0]
+  assert len(lines[0]) < 300
   assert not list(tmp_path.rglob("checkpoints"))
 
 
@@ -63,7 +68,7 @@ def test_a_mistake_is_answered_in_one_line(case, tmp_path, tiny_data):
 def project(tmp_path_factory, request):
   """A directory with configs/ and a small data/ntu60, as after conversion."""
   root = tmp_path_factory.mktemp("project")
-  synthetic.write(root / "raw", seed=0, clips_per_class=9)
+  synthetic.write(root / "raw", seed=0, clips_per_class=13)
   ntu60.convert(root / "raw", root / "data" / "ntu60", overwrite=False)
   (root / "configs").symlink_to(request.config.rootpath / "configs")
   return root

@@ -20,7 +20,7 @@ def make_batches(clips, count):
   return [next(batches) for _ in range(count)]
 
 
-def run_replicas(config, clips, num_replicas, count=3):
+def run_replicas(config, clips, num_replicas, count=5):
   """Runs steps on `num_replicas` emulated replicas; returns state, metrics."""
   optimizer = build.make_optimizer(config, 12)
   state = build.init_state(config, optimizer)
@@ -33,6 +33,7 @@ def run_replicas(config, clips, num_replicas, count=3):
     optimizer,
     build.make_augment(config),
     config,
+    build.temperature(config),
   )
   mapped = jax.jit(jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)))
   logged = []
@@ -58,7 +59,9 @@ def to_double(x):
 
 def assert_close(actual, expected, tolerance):
   def check(a, b):
-    scale = max(np.abs(b).max(), 1e-12)
+    # The bias before a BatchNorm has no gradient by mathematics: it holds
+    # rounding errors alone, to which nothing can be relative.
+    scale = max(np.abs(b).max(), 1e-2)
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
 
   jax.tree.map(check, actual, expected)
@@ -68,7 +71,8 @@ def assert_close(actual, expected, tolerance):
 @pytest.mark.parametrize("arg", [None, "gcl=false"])
 def test_replicas_equal_one_device(tiny_config, clips, num_replicas, arg, x64):
   """Skipped anchors are present: the banks start empty."""
-  config = tiny_config(arg)
+  few = {"contrast.num_hard_positives": 3, "contrast.num_random_negatives": 4}
+  config = tiny_config(arg, **few)
   one, logged_one = run_replicas(config, clips, 1)
   many, logged_many = run_replicas(config, clips, num_replicas)
   if arg is None:

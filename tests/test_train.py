@@ -12,9 +12,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from sgcl_jax import build, checkpoint, evaluate, input_pipeline, metrics, train
+from sgcl_jax import (
+  build,
+  checkpoint,
+  errors,
+  evaluate,
+  input_pipeline,
+  metrics,
+  train,
+)
 from sgcl_jax import workdir as workdir_lib
-from sgcl_jax.contrast import feasibility
 
 STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
 
@@ -243,7 +250,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny_config):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(checkpoint.Checkpoints, "restore", spoil)
     with pytest.raises(
-      train.TrainingError, match=r"step 13 \(epoch 2\): instance is nan"
+      errors.TrainingError, match=r"step 13 \(epoch 2\): instance is nan"
     ):
       train.run(config, tmp_path / "run")
   assert_same_state(read_state(tmp_path / "run"), before)
@@ -252,9 +259,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny_config):
 
 
 def test_another_config_in_the_workdir_is_refused(finished, tiny_config):
-  with pytest.raises(workdir_lib.WorkdirError, match="config.seed=1, not 2"):
+  with pytest.raises(errors.WorkdirError, match="config.seed=1, not 2"):
     train.run(tiny_config(seed=2), finished)
-  with pytest.raises(workdir_lib.WorkdirError, match="modality='joint'"):
+  with pytest.raises(errors.WorkdirError, match="modality='joint'"):
     evaluate.run(tiny_config("modality=bone"), finished)
 
 
@@ -263,18 +270,18 @@ def test_a_checkpoint_of_another_model_is_refused(
 ):
   config = tiny_config(num_classes=11)
   with pytest.raises(
-    checkpoint.CheckpointError, match="num_classes=10.*config has 11"
+    errors.CheckpointError, match="num_classes=10.*config has 11"
   ):
     evaluate.run(config, finished)
   config.init_from = str(finished)
-  with pytest.raises(checkpoint.CheckpointError, match="num_classes=10"):
+  with pytest.raises(errors.CheckpointError, match="num_classes=10"):
     train.run(config, tmp_path / "run")
 
 
 def test_a_damaged_or_missing_checkpoint_is_named(
   finished, tmp_path, tiny_config
 ):
-  with pytest.raises(checkpoint.CheckpointError, match="no checkpoint in"):
+  with pytest.raises(errors.CheckpointError, match="no checkpoint in"):
     evaluate.run(tiny_config(), tmp_path / "nothing")
   copy = tmp_path / "copy"
   shutil.copytree(finished, copy)
@@ -282,22 +289,73 @@ def test_a_damaged_or_missing_checkpoint_is_named(
   for path in (copy / "checkpoints" / str(step) / "model").rglob("*"):
     if path.is_file() and "d" in path.parts[-2]:
       path.write_bytes(path.read_bytes()[:10])
-  with pytest.raises(checkpoint.CheckpointError, match=f"checkpoints/{step} "):
+  with pytest.raises(errors.CheckpointError, match=f"checkpoints/{step} "):
     evaluate.run(tiny_config(), copy)
 
 
 def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny_config):
-  many = {"contrast.num_hard_positives": 128}
+  """And the remedy that the message names works in the same workdir."""
+  workdir = tmp_path / "run"
+  many = {"contrast.num_hard_positives": 128, "optim.num_epochs": 1}
   with pytest.raises(
-    feasibility.ContrastError, match=r"class 0 \(class 0\): with 5 training"
+    errors.ContrastError, match=r"class 0 \(class 0\): with 5 training"
   ):
-    train.run(tiny_config(**many), tmp_path / "run")
-  partial = {**many, "contrast.cold_start": "partial", "optim.num_epochs": 1}
-  train.run(tiny_config(**partial), tmp_path / "partial")
+    train.run(tiny_config(**many), workdir)
+  train.run(tiny_config(**many, **{"contrast.cold_start": "partial"}), workdir)
 
 
-def test_bad_batches_are_refused(tmp_path, tiny_config):
-  with pytest.raises(train.TrainingError, match="do not fill one batch of 100"):
-    train.run(tiny_config(batch_size=100), tmp_path / "run")
-  with pytest.raises(ValueError, match="batch_size=0"):
-    train.run(tiny_config(batch_size=0), tmp_path / "other")
+@pytest.mark.parametrize(
+  "key, value, message",
+  [
+    ("batch_size", 100, "do not fill one batch of 100"),
+    ("batch_size", 0, "config.batch_size=0 is less than 1"),
+    ("eval_every_epochs", 0, "config.eval_every_epochs=0 is less than 1"),
+    ("data.window", 1, "config.data.window=1 is less than 2"),
+    ("contrast.temperature", 0.0, "temperature is not above 0"),
+    ("contrast.cold_start", "wait", "'wait' is neither skip nor partial"),
+    ("data.modality", "speed", "unknown modality 'speed'; known: joint, bone"),
+    ("data.recipe", "coco", "unknown recipe 'coco'; known: ntu, ucla"),
+    ("skeleton", "coco", "unknown skeleton 'coco'; known: ntu, ucla"),
+    ("backbone", "stgcn", "unknown backbone 'stgcn'"),
+    ("backbone", "tests.tiny:make", "unknown backbone 'tests.tiny:make'"),
+    ("model.width", 32, "backbone 'tests.tiny:create'.*width"),
+    ("num_classes", 9, "label 9, the config only num_classes=9. Prepare it"),
+    ("num_persons", 2, "1 persons of 20 joints, the config wants 2 of 20"),
+  ],
+)
+def test_unusable_values_are_refused(
+  tmp_path, tiny_config, key, value, message
+):
+  with pytest.raises(errors.UserError, match=message):
+    train.run(tiny_config(**{key: value}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_other_data_and_fewer_epochs_are_refused(
+  finished, tiny_config, make_data
+):
+  other = {"data.dir": str(make_data({"train": 47, "test": 13}))}
+  with pytest.raises(errors.WorkdirError, match="not the data that this run"):
+    train.run(tiny_config(**other), finished)
+  with pytest.raises(errors.WorkdirError, match="already has 3 epochs"):
+    train.run(tiny_config(**{"optim.num_epochs": 2}), finished)
+
+
+def test_one_training_at_a_time(tmp_path, tiny_config):
+  workdir = tmp_path / "run"
+  with (
+    workdir_lib.claim(tiny_config(), workdir),
+    pytest.raises(errors.WorkdirError, match="another process trains in"),
+    workdir_lib.claim(tiny_config(), workdir),
+  ):
+    pass
+
+
+def test_a_run_without_the_contrast_is_resumed(tmp_path, tiny_config):
+  for epochs in (1, 2):
+    config = tiny_config("gcl=false", **{"optim.num_epochs": epochs})
+    train.run(config, tmp_path / "resumed")
+  train.run(config, tmp_path / "whole")
+  assert_same_state(
+    read_state(tmp_path / "resumed"), read_state(tmp_path / "whole")
+  )

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-
-class ContrastError(ValueError):
-  """A contrast that would be off for a whole training."""
+from sgcl_jax import errors
 
 
 def check(
@@ -38,7 +36,7 @@ def check(
     others = rows.sum() - rows[label]
     if rows[label] >= positives and others >= negatives:
       continue
-    raise ContrastError(
+    raise errors.ContrastError(
       f"the contrast can never become active for class {label}"
       f" ({class_names[label]}): with {histogram[label]} training clips seen"
       f" {visits} times and config.contrast.rows_per_class="

@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from sgcl_jax import skeletons
+from sgcl_jax import errors, skeletons
 from sgcl_jax.models import ctrgcn
 
 BACKBONES = {"ctrgcn": ctrgcn.CtrGcn}
@@ -28,31 +28,35 @@ def create(
     num_classes: L.
     skeleton: A layout or its name.
     num_persons: M.
-    **overrides: Further fields of the module.
+    **overrides: Further fields of the module. Training sets `axis_name`, the
+      axis of the replicas, which `layers.BatchNorm` needs.
 
   Returns:
     A module with `apply(variables, x [N, M, T, V, C], train) -> (logits [N, L],
     graph [N, S, V, V])`.
 
   Raises:
-    ValueError: If the name or an override is unknown.
+    ConfigError: If the name or an override is unknown.
   """
-  if ":" in name:
-    module, function = name.split(":")
-    factory = getattr(importlib.import_module(module), function)
-  elif name in BACKBONES:
-    factory = BACKBONES[name]
-  else:
-    raise ValueError(
-      f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}, or"
-      " package.module:create for your own"
-    )
   try:
-    return factory(
+    return _factory(name)(
       num_classes=num_classes,
       skeleton=skeletons.get(skeleton),
       num_persons=num_persons,
       **overrides,
     )
   except TypeError as error:
-    raise ValueError(f"backbone {name!r}: {error}") from error
+    raise errors.ConfigError(f"backbone {name!r}: {error}") from error
+
+
+def _factory(name):
+  if name in BACKBONES:
+    return BACKBONES[name]
+  module, _, function = name.partition(":")
+  try:
+    return getattr(importlib.import_module(module), function)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise errors.ConfigError(
+      f"unknown backbone {name!r} ({error}); known: {', '.join(BACKBONES)}, or"
+      " package.module:create for your own"
+    ) from error

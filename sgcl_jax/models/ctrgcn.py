@@ -177,6 +177,7 @@ class CtrGcn(nn.Module):
     norm = functools.partial(
       layers.BatchNorm, train=train, axis_name=self.axis_name
     )
+    assert 0 <= self.graph_block < len(BLOCKS), self.graph_block
     x = layers.InputNorm(norm, name="input")(x)
     for i, (features, stride) in enumerate(BLOCKS):
       features = features * self.width // 64

@@ -68,7 +68,7 @@ class Dense(nn.Module):
     *batch, channels = x.shape
     kernel = self.param("kernel", self.kernel_init, (channels, self.features))
     bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    y = x.reshape(-1, channels) @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+    y = x.reshape(-1, channels) @ kernel + bias
     return y.reshape(*batch, self.features)
 
 

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data_prep import synthetic
+from data_prep import ntu60, synthetic
 
 CLIP = "S001C002P004R001A001"
 TWO_PERSONS = [9, 10]
@@ -49,7 +49,7 @@ def load(num_classes, clips_per_class, noise=True):
       joints = np.concatenate([joints, 0 * joints], axis=1)
     clips.append(joints)
     labels.append(fields(name)["A"] - 1)
-    train.append(fields(name)["P"] in synthetic.TRAIN_PERFORMERS)
+    train.append(fields(name)["P"] in ntu60.TRAIN_PERFORMERS)
   return clips, np.array(labels), np.array(train)
 
 
@@ -147,7 +147,7 @@ def test_every_class_is_in_all_four_splits(clips_per_class):
   assert len(set(names)) == 10 * clips_per_class
   for action in range(1, 11):
     parts = [fields(name) for name in names if fields(name)["A"] == action]
-    assert len({p["P"] in synthetic.TRAIN_PERFORMERS for p in parts}) == 2
+    assert len({p["P"] in ntu60.TRAIN_PERFORMERS for p in parts}) == 2
     assert {p["C"] for p in parts} == {1, 2, 3}
     assert max(p["S"] for p in parts) <= 17  # Beyond is NTU120.
 
