@@ -100,8 +100,6 @@ def ntu60(config: ConfigDict, split: str, modality: str) -> None:
       "dir": "data/ntu60",
       "prepare": "python -m data_prep.ntu60 --raw DIR",
       "split": split,
-      "train_split": f"{split}_train",
-      "test_split": f"{split}_test",
       "modality": modality,
       "recipe": "ntu",
       "window": 64,
@@ -109,6 +107,8 @@ def ntu60(config: ConfigDict, split: str, modality: str) -> None:
       "repeats": 1,
     }
   )
+  config.data.train_split = config.data.get_ref("split") + "_train"
+  config.data.test_split = config.data.get_ref("split") + "_test"
 
 
 def ucla(config: ConfigDict, modality: str) -> None:

@@ -23,8 +23,8 @@ def get_config(arg=None):
   config.model.width = 32  # Half of CTR-GCN's, a third of its time.
   config.data.dir = "data/quickstart"
   config.data.window = 16
-  config.batch_size = 16
-  config.optim.num_epochs = 6
+  config.batch_size = 8
+  config.optim.num_epochs = 7
   config.optim.warmup_epochs = 1
   config.optim.decay_epochs = (5,)
   return config
