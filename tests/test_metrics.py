@@ -2,6 +2,7 @@
 """Accuracies by hand, and a record that survives a kill."""
 
 import numpy as np
+from tensorboardX.proto import event_pb2
 
 from sgcl_jax import metrics
 
@@ -33,6 +34,21 @@ def test_a_record_holds_each_step_once(tmp_path):
     (3, "test"),
   ]
   assert lines[2] == {"step": 3, "epoch": 2, "split": "train", "loss": 0.5}
+
+
+def test_tensorboard_reads_the_events(tmp_path):
+  import tensorflow as tf
+
+  recorder = metrics.Recorder(tmp_path, 0)
+  recorder.write("train", 7, 1, loss=0.25, accuracy=0.5)
+  recorder.close()
+  (path,) = tmp_path.glob("events.out.tfevents*")
+  found = {}
+  for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    event = event_pb2.Event.FromString(record)
+    for value in event.summary.value:
+      found[value.tag] = (event.step, value.simple_value)
+  assert found == {"train/loss": (7, 0.25), "train/accuracy": (7, 0.5)}
 
 
 def test_no_record_is_empty(tmp_path):
