@@ -158,4 +158,4 @@ def test_unknown_names_are_refused():
   with pytest.raises(ValueError, match="unknown recipe 'x'; known: ntu, ucla"):
     augment.make_augment("x", "joint", 8, "ntu", 0.3)
   with pytest.raises(ValueError, match="unknown modality 'velocity'"):
-    augment.to_modality(jnp.zeros((2, 1, 25, 3)), "velocity", (0,) * 25)
+    augment.make_augment("ntu", "velocity", 8, "ntu", 0.3)
