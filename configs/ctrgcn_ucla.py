@@ -27,7 +27,7 @@ def get_config(arg=None):
   # Ours: the released scripts give no temperature for NW-UCLA.
   config.contrast.temperature = 0.8
   if arg.recipe == "short":
-    # Ours: what two CPU cores do in about 50 minutes.
+    # Ours: what two quiet CPU cores do in well under an hour.
     config.data.window = 32  # Half of the clips have 31 frames or fewer.
     config.optim.num_epochs = 8
     config.optim.warmup_epochs = 1
