@@ -56,6 +56,11 @@ def base() -> ConfigDict:
   config.model = ConfigDict()
   config.model.graph_block = config_dict.placeholder(int)
   config.model.width = config_dict.placeholder(int)
+  config.model.dropout = config_dict.placeholder(float)
+  # bfloat16: what the blocks compute in; parameters and statistics do not.
+  config.model.dtype = config_dict.placeholder(str)
+  # Computes the blocks again in the backward pass: less memory, more time.
+  config.model.remat = config_dict.placeholder(bool)
   config.matmul_precision = "highest"
   config.init_from = config_dict.placeholder(str)  # Workdir of another run.
   config.batch_size = 64  # Of all devices together.
@@ -72,6 +77,11 @@ def base() -> ConfigDict:
   config.optim.momentum = 0.9
   config.optim.nesterov = True
   config.optim.weight_decay = 4e-4
+
+  config.loss = ConfigDict()
+  config.loss.label_smoothing = 0.0
+  config.loss.latent_prior = 0.0  # Weights of InfoGCN's own terms.
+  config.loss.latent_mean = 0.0
 
   # SkeletonGCL (Sec. 4.2).
   config.gcl = True
@@ -92,19 +102,29 @@ def base() -> ConfigDict:
 
 def ntu60(config: ConfigDict, split: str, modality: str) -> None:
   """Sets the data of NTU RGB+D 60, 64 frames of at most 2 persons."""
-  config.num_classes = 60
+  _ntu(config, "ntu60", 60, split, modality)
+
+
+def ntu120(config: ConfigDict, split: str, modality: str) -> None:
+  """Sets the data of NTU RGB+D 120, 64 frames of at most 2 persons."""
+  _ntu(config, "ntu120", 120, split, modality)
+
+
+def _ntu(config, name, num_classes, split, modality):
+  config.num_classes = num_classes
   config.skeleton = "ntu"
   config.num_persons = 2
   config.data = ConfigDict(
     {
-      "dir": "data/ntu60",
-      "prepare": "python -m data_prep.ntu60 --raw DIR",
+      "dir": f"data/{name}",
+      "prepare": f"python -m data_prep.{name} --raw DIR",
       "split": split,
       "modality": modality,
       "recipe": "ntu",
       "window": 64,
       "max_angle": 0.3,  # Radians.
       "repeats": 1,
+      "require_aligned": False,
     }
   )
   config.data.train_split = config.data.get_ref("split") + "_train"
@@ -112,7 +132,11 @@ def ntu60(config: ConfigDict, split: str, modality: str) -> None:
 
 
 def ucla(config: ConfigDict, modality: str) -> None:
-  """Sets the data of NW-UCLA, 52 frames of one person."""
+  """Sets NW-UCLA: 52 frames of one person, and what its recipes share.
+
+  Batch, repeats and window are those of the released configurations of CTR-GCN
+  and SkeletonGCL.
+  """
   config.num_classes = 10
   config.skeleton = "ucla"
   config.num_persons = 1
@@ -128,8 +152,53 @@ def ucla(config: ConfigDict, modality: str) -> None:
       "window": 52,
       "max_angle": 60.0,  # Degrees.
       "repeats": 5,  # Passes over the clips in one epoch.
+      "require_aligned": False,
     }
   )
+  config.batch_size = 16
+  config.contrast.rows_per_class = 342  # Sec. 4.2.
+  # Ours: the released scripts give no temperature for NW-UCLA.
+  config.contrast.temperature = 0.8
+
+
+def ctrgcn_ucla_optim(config: ConfigDict) -> None:
+  """Sets the released SGD of CTR-GCN and 2s-AGCN on NW-UCLA."""
+  config.optim.weight_decay = 1e-4
+  config.optim.decay_epochs = (50,)
+
+
+def short(config: ConfigDict) -> None:
+  """Ours: what two quiet CPU cores train on NW-UCLA in under an hour."""
+  config.recipe = "short"
+  config.data.window = 32  # Half of the clips have 31 frames or fewer.
+  config.optim.num_epochs = 8
+  config.optim.warmup_epochs = 1
+  config.optim.decay_epochs = (6, 7)
+
+
+def infogcn(config: ConfigDict) -> None:
+  """Sets InfoGCN with its losses and its SGD, from its released code."""
+  config.backbone = "infogcn"
+  # Hops to the joint that is subtracted. By default that of the modality: 8 for
+  # joints, 1 for bones.
+  config.model.k = config_dict.placeholder(int)
+  config.model.edges = config_dict.placeholder(str)
+  config.loss.label_smoothing = 0.1
+  config.loss.latent_prior = 0.1
+  config.loss.latent_mean = 1e-4
+  config.optim.num_epochs = 110
+  config.optim.decay_epochs = (90, 100)
+  config.optim.weight_decay = 5e-4
+  # Ours: SkeletonGCL's code for InfoGCN was never released.
+  config.contrast.temperature = 0.8
+
+
+def infogcn_ntu(config: ConfigDict) -> None:
+  """Sets what InfoGCN does otherwise on NTU: batch, and aligned bodies."""
+  config.batch_size = 128
+  config.data.require_aligned = True
+  config.data.dir += "_aligned"
+  config.data.prepare += " --align"
 
 
 def _nearest(name, names):

@@ -18,18 +18,7 @@ def get_config(arg=None):
   config = common.base()
   common.ucla(config, arg.modality)
   config.gcl = arg.gcl
-  config.recipe = arg.recipe
-  # The released configuration of CTR-GCN and SkeletonGCL for NW-UCLA.
-  config.batch_size = 16
-  config.optim.weight_decay = 1e-4
-  config.optim.decay_epochs = (50,)
-  config.contrast.rows_per_class = 342  # Sec. 4.2.
-  # Ours: the released scripts give no temperature for NW-UCLA.
-  config.contrast.temperature = 0.8
+  common.ctrgcn_ucla_optim(config)
   if arg.recipe == "short":
-    # Ours: what two quiet CPU cores do in well under an hour.
-    config.data.window = 32  # Half of the clips have 31 frames or fewer.
-    config.optim.num_epochs = 8
-    config.optim.warmup_epochs = 1
-    config.optim.decay_epochs = (6, 7)
+    common.short(config)
   return config

@@ -84,6 +84,7 @@ def write_dataset(
   num_joints: int,
   num_channels: int = 3,
   description: str = "",
+  aligned: bool = False,
   overwrite: bool = False,
   shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, int]:
@@ -103,6 +104,7 @@ def write_dataset(
     num_joints: V.
     num_channels: C.
     description: One sentence on what the data are.
+    aligned: Whether the bodies are turned as InfoGCN's are, for the metadata.
     overwrite: Replace a data set that is there, once the new one is complete.
     shard_bytes: Records of one file, about.
 
@@ -125,7 +127,7 @@ def write_dataset(
     if not shards:
       raise DataError(f"there is no clip to write to {out}")
     _write_metadata(
-      partial, shards, name, class_names, shape, description, tfds
+      partial, shards, name, class_names, shape, description, aligned, tfds
     )
     check_out(out, overwrite)
     _move_into_place(partial, out)
@@ -247,7 +249,7 @@ def _write_shards(directory, clips, name, shard_bytes, tf):
 
 
 def _write_metadata(
-  directory, shards, name, class_names, shape, description, tfds
+  directory, shards, name, class_names, shape, description, aligned, tfds
 ):
   features = {
     "label": tfds.features.ClassLabel(names=list(class_names)),
@@ -277,6 +279,7 @@ def _write_metadata(
     split_infos=splits,
     version="1.0.0",
     description=description or name,
+    metadata=tfds.core.MetadataDict(aligned=aligned),
   )
 
 

@@ -32,6 +32,9 @@ MINIMA = {
   "num_classes": 2,
   "data.window": 2,
   "data.repeats": 1,
+  "loss.label_smoothing": 0,
+  "loss.latent_prior": 0,
+  "loss.latent_mean": 0,
   "optim.num_epochs": 1,
   "contrast.features": 1,
   "contrast.rows_per_class": 1,
@@ -97,6 +100,11 @@ def _check_layout(config, clips):
       f"{config.data.dir} holds {persons} persons of {joints} joints, the"
       f" config wants {config.num_persons} of {expected} ({config.skeleton})"
     )
+  if config.data.require_aligned and not clips.aligned:
+    raise errors.DataError(
+      f"the bodies in {config.data.dir} are not aligned, which InfoGCN expects;"
+      " to train on them all the same: --config.data.require_aligned=false"
+    )
   if clips.labels.max() >= config.num_classes:
     raise errors.DataError(
       f"{config.data.dir} has label {clips.labels.max()}, the config only"
@@ -125,14 +133,34 @@ def make_model(config: ConfigDict, **overrides: Any) -> nn.Module:
 def _model_fields(config):
   """The fields that are set; the others are the module's own."""
   fields = config.model.to_dict()
+  if _makes_bones(config) and fields["k"] is None:
+    fields["k"] = 1 if "bone" in config.data.modality else 8
   return {name: value for name, value in fields.items() if value is not None}
 
 
+def _makes_bones(config):
+  """Whether the backbone itself takes the differences along bones."""
+  return config.backbone == "infogcn"
+
+
 def make_augment(config: ConfigDict) -> Callable[..., jax.Array]:
-  """Builds the input transform of a config."""
+  """Builds the input transform of a config.
+
+  Raises:
+    ConfigError: If there is no such recipe or modality, or InfoGCN would take
+      the differences along bones a second time.
+  """
+  modality = config.data.modality
+  if _makes_bones(config) and "bone" in modality:
+    if config.model.k not in (None, 1):
+      raise errors.ConfigError(
+        f"config.model.k={config.model.k} with data.modality={modality}: the"
+        " bones of InfoGCN are k=1; for other k choose joint or joint_motion"
+      )
+    modality = modality.replace("bone", "joint")
   return augment.make_augment(
     config.data.recipe,
-    config.data.modality,
+    modality,
     config.data.window,
     config.skeleton,
     config.data.max_angle,
@@ -159,7 +187,10 @@ def model_identity(config: ConfigDict) -> dict[str, Any]:
   """Returns what a checkpoint and a config must agree on."""
   names = ("backbone", "num_classes", "skeleton", "num_persons")
   identity = {name: config[name] for name in names}
-  return {**identity, "model": _model_fields(config)}
+  fields = _model_fields(config)
+  for name in ("dropout", "dtype", "remat"):  # The variables are the same.
+    fields.pop(name, None)
+  return {**identity, "model": fields}
 
 
 def make_projection(config: ConfigDict) -> projection_lib.ProjectionHead | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax.models import ctrgcn
+from sgcl_jax.models import blocks, infogcn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +99,14 @@ def _temporal(x):
   return x.transpose(2, 3, 1, 0)
 
 
+def _scalar(x):
+  return x.reshape(())
+
+
+def _parameter(key, path, transform=np.asarray):
+  return {key: Entry(("params", *path), transform=transform)}
+
+
 def _dense(key, path, slot=(...,), transform=_matrix):
   return {
     f"{key}.weight": Entry(("params", *path, "kernel"), slot, transform),
@@ -113,6 +121,19 @@ def _norm(key, path, slot=(...,)):
     f"{key}.running_mean": Entry(("batch_stats", *path, "mean"), slot),
     f"{key}.running_var": Entry(("batch_stats", *path, "var"), slot),
   }
+
+
+def _branches(key, path, names):
+  """One dense layer per sub-graph, stacked: {reference's name: ours}."""
+  entries = {}
+  for theirs, ours in names.items():
+    for i in range(3):
+      conv = f"{key}.{theirs.format(i)}"
+      entries[f"{conv}.weight"] = Entry(
+        ("params", *path, f"{ours}kernel"), (i,), _matrix
+      )
+      entries[f"{conv}.bias"] = Entry(("params", *path, f"{ours}bias"), (i,))
+  return entries
 
 
 def _multi_scale(key, path, width):
@@ -132,35 +153,86 @@ def _multi_scale(key, path, width):
   return entries
 
 
-def _ctrgcn():
-  entries = _norm("data_bn", ("input", "norm")) | _dense("fc", ("head",))
-  channels = 3
-  for i, (features, stride) in enumerate(ctrgcn.BLOCKS):
+def _stack(stack, channels, gcn, first_shortcut):
+  """Yields (key, path, gcn, features) of each block, with its shortcuts."""
+  for i, (features, stride) in enumerate(stack):
     key, path = f"l{i + 1}", (f"block_{i}",)
-    gcn = f"{key}.gcn1"
-    entries[f"{gcn}.PA"] = Entry(("params", *path, "adjacency"))
-    entries[f"{gcn}.alpha"] = Entry(
-      ("params", *path, "alpha"), transform=lambda x: x.reshape(())
-    )
-    entries |= _norm(f"{gcn}.bn", (*path, "spatial_norm"))
-    for s in range(3):
-      for number, name in enumerate(("query", "key", "value", "graph"), 1):
-        conv, spatial = f"{gcn}.convs.{s}.conv{number}", (*path, "spatial")
-        entries[f"{conv}.weight"] = Entry(
-          ("params", *spatial, f"{name}_kernel"), (s,), _matrix
-        )
-        entries[f"{conv}.bias"] = Entry(
-          ("params", *spatial, f"{name}_bias"), (s,)
-        )
+    spatial = f"{key}.{gcn}"
+    entries = _norm(f"{spatial}.bn", (*path, "spatial_norm"))
     if channels != features:
-      entries |= _dense(f"{gcn}.down.0", (*path, "spatial_shortcut"))
-      entries |= _norm(f"{gcn}.down.1", (*path, "spatial_shortcut_norm"))
-    if i > 0 and (channels, 1) != (features, stride):
+      entries |= _dense(f"{spatial}.down.0", (*path, "spatial_shortcut"))
+      entries |= _norm(f"{spatial}.down.1", (*path, "spatial_shortcut_norm"))
+    if (i > 0 or first_shortcut) and (channels, 1) != (features, stride):
       entries |= _dense(f"{key}.residual.conv", (*path, "shortcut"))
       entries |= _norm(f"{key}.residual.bn", (*path, "shortcut_norm"))
-    entries |= _multi_scale(f"{key}.tcn1", (*path, "temporal"), features // 4)
+    yield key, path, features, entries
     channels = features
+
+
+def _ctrgcn():
+  entries = _norm("data_bn", ("input", "norm")) | _dense("fc", ("head",))
+  for key, path, features, shared in _stack(
+    blocks.TEN_BLOCKS, 3, "gcn1", first_shortcut=False
+  ):
+    spatial = (*path, "spatial")
+    names = ("query", "key", "value", "graph")
+    entries |= shared
+    entries |= _parameter(f"{key}.gcn1.PA", (*spatial, "adjacency"))
+    entries |= _parameter(f"{key}.gcn1.alpha", (*spatial, "alpha"), _scalar)
+    entries |= _branches(
+      f"{key}.gcn1.convs",
+      spatial,
+      {f"{{}}.conv{i}": f"{name}_" for i, name in enumerate(names, 1)},
+    )
+    entries |= _multi_scale(f"{key}.tcn1", (*path, "temporal"), features // 4)
   return entries
 
 
-_TABLES = {"ctrgcn": _ctrgcn}
+def _agcn():
+  entries = _norm("data_bn", ("input", "norm")) | _dense("fc", ("head",))
+  for key, path, _, shared in _stack(
+    blocks.TEN_BLOCKS, 3, "gcn1", first_shortcut=False
+  ):
+    spatial, temporal = (*path, "spatial"), (*path, "temporal")
+    entries |= shared
+    entries |= _parameter(f"{key}.gcn1.PA", (*spatial, "adjacency"))
+    names = {"conv_a.{}": "query_", "conv_b.{}": "key_"}
+    entries |= _branches(f"{key}.gcn1", spatial, names)
+    value = (*spatial, "value")
+    entries |= _branches(f"{key}.gcn1", value, {"conv_d.{}": ""})
+    conv = (*temporal, "conv")
+    entries |= _dense(f"{key}.tcn1.conv", conv, transform=_temporal)
+    entries |= _norm(f"{key}.tcn1.bn", (*temporal, "norm"))
+  return entries
+
+
+def _infogcn():
+  entries = _norm("data_bn", ("input", "norm"))
+  entries |= _parameter("pos_embedding", ("position",), lambda x: x[0])
+  names = {
+    "to_joint_embedding": "embedding",
+    "fc": "bottleneck",
+    "fc_mu": "latent_mean",
+    "fc_logvar": "latent_log_variance",
+    "decoder": "head",
+  }
+  for theirs, ours in names.items():
+    entries |= _dense(theirs, (ours,))
+  for key, path, features, shared in _stack(
+    infogcn.STACK, 64, "agcn", first_shortcut=True
+  ):
+    gcn, spatial = f"{key}.agcn", (*path, "spatial")
+    entries |= shared
+    entries |= _parameter(f"{gcn}.shared_topology", (*spatial, "adjacency"))
+    value = (*spatial, "value")
+    entries |= _branches(gcn, value, {"conv_d.{}": ""})
+    entries |= _dense(f"{gcn}.attn.to_qk", (*spatial, "query_key"))
+    norm = (*spatial, "norm")
+    entries |= _parameter(f"{gcn}.attn.ln.weight", (*norm, "scale"))
+    entries |= _parameter(f"{gcn}.attn.ln.bias", (*norm, "bias"))
+    branches = (*path, "temporal", "branches")
+    entries |= _multi_scale(f"{key}.tcn", branches, features // 4)
+  return entries
+
+
+_TABLES = {"ctrgcn": _ctrgcn, "agcn": _agcn, "infogcn": _infogcn}

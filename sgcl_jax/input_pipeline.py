@@ -32,6 +32,7 @@ class Clips:
     frames: [sum of T, M, V, C] float32, the frames of all clips in a row.
     offsets: [n + 1] where each clip starts.
     class_names: Names of the classes by label.
+    aligned: Whether the bodies are turned as InfoGCN's are.
   """
 
   names: np.ndarray
@@ -39,6 +40,7 @@ class Clips:
   frames: np.ndarray
   offsets: np.ndarray
   class_names: tuple[str, ...]
+  aligned: bool
 
   def __len__(self) -> int:
     return len(self.names)
@@ -97,6 +99,7 @@ def load(data_dir: str | os.PathLike, split: str) -> Clips:
     frames=np.concatenate([clip["skeleton"] for clip in clips]),
     offsets=np.concatenate([[0], np.cumsum(lengths)]),
     class_names=tuple(builder.info.features["label"].names),
+    aligned=builder.info.metadata.get("aligned", False),
   )
 
 

@@ -29,6 +29,21 @@ class Skeleton:
   def num_joints(self) -> int:
     return len(self.joints)
 
+  @property
+  def root(self) -> int:
+    return next(j for j, parent in enumerate(self.parents) if j == parent)
+
+  def parents_from(self, root: int) -> tuple[int, ...]:
+    """Returns the parents when the tree hangs from another joint."""
+    parents, path = list(self.parents), [root]
+    while path[-1] != self.parents[path[-1]]:
+      path.append(self.parents[path[-1]])
+    # The edges from the new root up to the old one turn round.
+    for child, parent in zip(path, path[1:], strict=False):
+      parents[parent] = child
+    parents[root] = root
+    return tuple(parents)
+
   def adjacency(self) -> np.ndarray:
     """Returns [3, V, V]: identity, inward and outward edges (ST-GCN, 2018).
 

@@ -10,16 +10,24 @@ from flax import linen as nn
 from jax import lax
 from ml_collections import ConfigDict
 
-from sgcl_jax import parallel
+from sgcl_jax import losses, parallel
 from sgcl_jax import state as state_lib
-from sgcl_jax.contrast import losses, memory
+from sgcl_jax.contrast import losses as contrast_losses
+from sgcl_jax.contrast import memory
 
 TrainState = state_lib.TrainState
 Metrics = dict[str, jax.Array]
 
 # What randomness is for. Each purpose has its own stream, so that switching
 # the contrast on changes neither the augmentation nor the initial backbone.
-PURPOSES = ("augment", "sampling", "backbone", "projection")
+PURPOSES = (
+  "augment",
+  "sampling",
+  "backbone",
+  "projection",
+  "dropout",
+  "latent",
+)
 
 
 def make_key(seed: int, purpose: str) -> jax.Array:
@@ -50,7 +58,7 @@ def make_train_step(
     projection: Graph -> embedding [N, D], or None without the contrast.
     optimizer: Gradients -> updates.
     augment: Of `augment.make_augment`.
-    config: `seed` and `contrast`.
+    config: `seed`, `loss` and `contrast`.
     temperature: tau of the contrast.
 
   Returns:
@@ -63,13 +71,26 @@ def make_train_step(
       return clip_keys(config.seed, purpose, state.step, batch["position"])
 
     x = augment(batch["skeleton"], batch["num_frames"], keys("augment"))
+    # Equal on all replicas; the layers fold in the clips' positions.
+    rngs = {
+      name: jax.random.fold_in(make_key(config.seed, name), state.step)
+      for name in ("dropout", "latent")
+    }
 
     def loss_fn(params):
       variables = {**state.variables(), "params": params["backbone"]}
       (logits, graph), updates = model.apply(
-        variables, x, True, mutable=["batch_stats"]
+        variables, x, True, rngs=rngs, mutable=["batch_stats", "intermediates"]
       )
-      terms = {"ce": _cross_entropy(logits, batch["label"])}
+      terms = {
+        "ce": losses.cross_entropy(
+          logits, batch["label"], config.loss.label_smoothing
+        )
+      }
+      if config.loss.latent_prior or config.loss.latent_mean:
+        latent = updates["intermediates"]["latent"][0]
+        prior = state.constants["z_prior"]
+        terms |= _latent_terms(latent, batch["label"], prior, config.loss)
       banks, logged = state.banks, {}
       if projection is not None:
         embeddings = projection.apply({"params": params["projection"]}, graph)
@@ -137,9 +158,19 @@ def init_banks(num_classes: int, config: ConfigDict) -> state_lib.Banks:
   )
 
 
-def _cross_entropy(logits, labels):
-  losses_ = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  return losses_.sum(), jnp.array(len(labels), logits.dtype)
+def _latent_terms(latent, labels, prior, weights):
+  """Returns InfoGCN's own terms, which are not sums over clips."""
+  latent, labels = _gather(latent), _gather(labels)
+  distance = losses.latent_prior_distance(latent, labels, prior)
+  # Every replica computes them whole, and each counts as one of R.
+  one = jnp.ones((), latent.dtype)
+  return {
+    "latent_prior": (weights.latent_prior * distance, one),
+    "latent_mean": (
+      weights.latent_mean * losses.latent_mean_norm(latent),
+      one,
+    ),
+  }
 
 
 def _correct(logits, labels):
@@ -161,7 +192,7 @@ def _write(banks, embeddings, labels, config):
 
 def _contrast(banks, embeddings, labels, keys, config, temperature):
   """Returns the terms of Eq. 7 and what to log, as (sum, count) pairs."""
-  instance = losses.instance_loss(
+  instance = contrast_losses.instance_loss(
     embeddings,
     labels,
     banks.instance,
@@ -172,7 +203,7 @@ def _contrast(banks, embeddings, labels, keys, config, temperature):
     num_random_negatives=config.num_random_negatives,
     cold_start=config.cold_start,
   )
-  semantic = losses.semantic_loss(
+  semantic = contrast_losses.semantic_loss(
     embeddings, labels, banks.semantic, temperature=temperature
   )
   sums = instance.diagnostics

@@ -23,7 +23,7 @@ from sgcl_jax import (
 from sgcl_jax import workdir as workdir_lib
 from sgcl_jax.contrast import feasibility
 
-TERMS = ("ce", "instance", "semantic")
+TERMS = ("ce", "latent_prior", "latent_mean", "instance", "semantic")
 
 
 def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:

@@ -7,9 +7,13 @@ from typing import Any
 from flax import linen as nn
 
 from sgcl_jax import errors, skeletons
-from sgcl_jax.models import ctrgcn
+from sgcl_jax.models import agcn, ctrgcn, infogcn
 
-BACKBONES = {"ctrgcn": ctrgcn.CtrGcn}
+BACKBONES = {
+  "ctrgcn": ctrgcn.create,
+  "agcn": agcn.create,
+  "infogcn": infogcn.create,
+}
 
 
 def create(

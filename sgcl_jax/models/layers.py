@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that the backbones share: BatchNorm and temporal convolutions."""
+"""Layers that the backbones share, and the draws that they start from."""
 
 import functools
 import math
@@ -14,12 +14,32 @@ from jax import lax
 Norm = Callable[..., nn.Module]
 
 
-# Draws per call of the one program that draws parameters.
+# Draws per call of the program that draws parameters.
 _CHUNK = 4096
 
 
 def normal(stddev: float, mean: float = 0.0) -> nn.initializers.Initializer:
-  """Normal draws, made in chunks of one size.
+  """Draws from N(mean, stddev)."""
+  return _drawn(_draw_normal, lambda draws: mean + stddev * draws)
+
+
+def uniform(bound: float) -> nn.initializers.Initializer:
+  """Draws from U(-bound, bound)."""
+  return _drawn(_draw_uniform, lambda draws: bound * draws)
+
+
+def he_normal(fan_out: int) -> nn.initializers.Initializer:
+  """N(0, sqrt(2 / fan_out)), the fan-out given because kernels are merged."""
+  return normal((2.0 / fan_out) ** 0.5)
+
+
+def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
+  """What torch gives the kernel and the bias of a layer by default."""
+  return uniform(fan_in**-0.5)
+
+
+def _drawn(draw_chunk, transform):
+  """Makes an initialiser of draws in chunks of one size.
 
   `jax.random.normal` compiles a program for every shape, which for a backbone's
   hundred parameters takes longer than compiling its training step.
@@ -28,28 +48,33 @@ def normal(stddev: float, mean: float = 0.0) -> nn.initializers.Initializer:
   def init(key, shape, dtype=jnp.float32):
     size = math.prod(shape)
     chunks = [
-      _draw_chunk(jax.random.fold_in(key, i)) for i in range(-(-size // _CHUNK))
+      draw_chunk(jax.random.fold_in(key, i)) for i in range(-(-size // _CHUNK))
     ]
     # Outside of a trace NumPy does the rest, which compiles nothing.
     xp = jnp if isinstance(key, jax.core.Tracer) else np
     draws = xp.concatenate(chunks)[:size].reshape(shape)
-    return jnp.asarray(mean + stddev * draws, dtype)
+    return jnp.asarray(transform(draws), dtype)
 
   return init
 
 
 @jax.jit
-def _draw_chunk(key):
+def _draw_normal(key):
   return jax.random.normal(key, (_CHUNK,), jnp.float32)
 
 
-def he_normal(fan_out: int) -> nn.initializers.Initializer:
-  """N(0, sqrt(2 / fan_out)), the fan-out given because kernels are merged."""
-  return normal((2.0 / fan_out) ** 0.5)
+@jax.jit
+def _draw_uniform(key):
+  return jax.random.uniform(key, (_CHUNK,), jnp.float32, -1.0, 1.0)
+
+
+def widen(x: jax.Array) -> jax.Array:
+  """Casts up to single precision what is below it."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Dense(nn.Module):
-  """Dense layer on the last axis.
+  """Dense layer on the last axis, in the dtype of its input.
 
   `nn.Dense` on more than two axes makes XLA copy the gradient of its output
   element by element on CPU; on a matrix it takes half the time.
@@ -57,19 +82,75 @@ class Dense(nn.Module):
   Attributes:
     features: Output channels F.
     kernel_init: Initialiser of the kernel [C, F].
+    bias_init: Initialiser of the bias [F].
   """
 
   features: int
   kernel_init: nn.initializers.Initializer
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., C] to [..., F]."""
     *batch, channels = x.shape
     kernel = self.param("kernel", self.kernel_init, (channels, self.features))
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
-    y = x.reshape(-1, channels) @ kernel + bias
+    bias = self.param("bias", self.bias_init, (self.features,))
+    y = x.reshape(-1, channels) @ kernel.astype(x.dtype) + bias.astype(x.dtype)
     return y.reshape(*batch, self.features)
+
+
+class BranchDense(nn.Module):
+  """Sum of one dense layer per sub-graph, as a single product.
+
+  Attributes:
+    features: Output channels F.
+  """
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, V, S, C] to [B, T, V, F]."""
+    b, t, v, s, c = x.shape
+    init = he_normal(self.features * c * s)
+    kernel = self.param("kernel", init, (s, c, self.features))
+    bias = self.param("bias", nn.initializers.zeros, (s, self.features))
+    kernel = kernel.reshape(s * c, self.features).astype(x.dtype)
+    y = x.reshape(b * t * v, s * c) @ kernel + bias.sum(0).astype(x.dtype)
+    return y.reshape(b, t, v, self.features)
+
+
+class Dropout(nn.Module):
+  """Dropout whose draws belong to the clip, not to the replica it is on.
+
+  Attributes:
+    rate: Share of the values that are set to 0.
+    train: Whether to drop any.
+    axis_name: Axis of the replicas in training.
+  """
+
+  rate: float
+  train: bool
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [N, F] to [N, F]; needs the rng stream `dropout` in training."""
+    if not self.train or not self.rate:
+      return x
+    n, f = x.shape
+    keys = clip_keys(self.make_rng("dropout"), n, self.axis_name)
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, (f,)))
+    return jnp.where(kept(keys), x / (1 - self.rate), 0)
+
+
+def clip_keys(key: jax.Array, num: int, axis_name: str | None) -> jax.Array:
+  """Returns a key for each of this replica's [num] clips, by global position.
+
+  The replicas hold equal shares of the global batch, in their order.
+  """
+  first = 0 if axis_name is None else num * lax.axis_index(axis_name)
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(num))
 
 
 class BatchNorm(nn.Module):
@@ -142,13 +223,8 @@ class InputNorm(nn.Module):
     return x.transpose(0, 2, 1, 3, 4).reshape(n * m, t, v, c)
 
 
-class MultiScaleTemporalConv(nn.Module):
-  """Four temporal branches of a quarter of the channels each.
-
-  Sec. 3.3 of Chen et al., 2021 (https://arxiv.org/abs/2107.12213): two dilated
-  convolutions of width 5, a max-pooling of width 3 and a pointwise branch. The
-  1x1 convolutions that open the branches are one dense layer, and so are the
-  norms that close them.
+class TemporalConv(nn.Module):
+  """Convolution over 9 frames and a BatchNorm.
 
   Attributes:
     features: Output channels F.
@@ -163,9 +239,48 @@ class MultiScaleTemporalConv(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
+    x = nn.Conv(
+      self.features,
+      kernel_size=(9, 1),
+      strides=(self.stride, 1),
+      padding=((4, 4), (0, 0)),
+      kernel_init=he_normal(9 * self.features),
+      dtype=x.dtype,
+      name="conv",
+    )(x)
+    return self.norm(name="norm")(x)
+
+
+class MultiScaleTemporalConv(nn.Module):
+  """Four temporal branches of a quarter of the channels each.
+
+  Sec. 3.3 of Chen et al., 2021 (https://arxiv.org/abs/2107.12213): two dilated
+  convolutions of width 5, a max-pooling of width 3 and a pointwise branch. The
+  1x1 convolutions that open the branches are one dense layer, and so are the
+  norms that close them.
+
+  Attributes:
+    features: Output channels F.
+    stride: Of the frames.
+    norm: Makes a BatchNorm.
+    torch_init: Whether to start from torch's defaults, as InfoGCN does, and not
+      from CTR-GCN's own draws.
+  """
+
+  features: int
+  stride: int
+  norm: Norm
+  torch_init: bool = False
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
     width = self.features // 4
-    norm = functools.partial(self.norm, scale_init=normal(0.02, mean=1.0))
-    x = Dense(self.features, he_normal(width), name="entry")(x)
+    norm = self.norm
+    if not self.torch_init:
+      norm = functools.partial(norm, scale_init=normal(0.02, mean=1.0))
+    inits = self._inits(fan_in=x.shape[-1], fan_out=width)
+    x = Dense(self.features, **inits, name="entry")(x)
     point = x[:, :: self.stride, :, 3 * width :]
     x = nn.relu(norm(name="entry_norm")(x[..., : 3 * width]))
     wide, wider, pooled = jnp.split(x, 3, axis=-1)
@@ -184,9 +299,17 @@ class MultiScaleTemporalConv(nn.Module):
       strides=(self.stride, 1),
       padding=((2 * dilation, 2 * dilation), (0, 0)),
       kernel_dilation=(dilation, 1),
-      kernel_init=he_normal(5 * width),
+      **self._inits(fan_in=5 * width, fan_out=5 * width),
+      dtype=x.dtype,
       name=f"conv_{dilation}",
     )(x)
+
+  def _inits(self, fan_in, fan_out):
+    if self.torch_init:
+      draw = torch_uniform(fan_in)
+      return {"kernel_init": draw, "bias_init": draw}
+    zeros = nn.initializers.zeros
+    return {"kernel_init": he_normal(fan_out), "bias_init": zeros}
 
 
 def _max_pool(x, stride):

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""2s-AGCN with SkeletonGCL on NW-UCLA.
+
+python -m sgcl_jax.main --config configs/agcn_ucla.py:modality=joint
+
+Top-1 of the joint stream: not measured (paper 92.6, without SkeletonGCL
+92.0).
+"""
+
+from configs import common
+
+
+def get_config(arg=None):
+  """Options: modality=<stream>, gcl=true|false, recipe=paper|short."""
+  arg = common.parse_arg(
+    arg, modality=common.MODALITIES, gcl=True, recipe=("paper", "short")
+  )
+  config = common.base()
+  common.ucla(config, arg.modality)
+  config.gcl = arg.gcl
+  config.backbone = "agcn"
+  common.ctrgcn_ucla_optim(config)
+  if arg.recipe == "short":
+    common.short(config)
+  return config

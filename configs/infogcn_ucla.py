@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""InfoGCN with SkeletonGCL on NW-UCLA.
+
+python -m sgcl_jax.main --config configs/infogcn_ucla.py:modality=joint
+
+Top-1 of the joint stream: not measured (paper 94.8, without SkeletonGCL
+93.8).
+"""
+
+from configs import common
+
+
+def get_config(arg=None):
+  """Options: modality=<stream>, gcl=true|false, recipe=paper|short."""
+  arg = common.parse_arg(
+    arg, modality=common.MODALITIES, gcl=True, recipe=("paper", "short")
+  )
+  config = common.base()
+  common.ucla(config, arg.modality)
+  config.gcl = arg.gcl
+  # The released command is for NTU alone; batch and repeats are CTR-GCN's.
+  common.infogcn(config)
+  if arg.recipe == "short":
+    common.short(config)
+  return config

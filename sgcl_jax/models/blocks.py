@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the backbones are stacked from: blocks, and a frame around them."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from sgcl_jax import errors, skeletons
+from sgcl_jax.models import layers
+
+# (features, stride) of block_0 .. block_9, at the papers' width of 64.
+TEN_BLOCKS = ((64, 1),) * 4 + ((128, 2),) + ((128, 1),) * 2
+TEN_BLOCKS += ((256, 2),) + ((256, 1),) * 2
+
+
+class Block(nn.Module):
+  """One graph convolution and one temporal convolution, with shortcuts.
+
+  Attributes:
+    features: Output channels F.
+    stride: Of the frames.
+    spatial: Makes the graph convolution of F channels, x [B, T, V, C] ->
+      (y [B, T, V, F], graph [B, S, V, V]).
+    temporal: Makes the temporal convolution, from F, stride and norm.
+    norm: Makes a BatchNorm.
+    residual: Whether a shortcut spans the block.
+  """
+
+  features: int
+  stride: int
+  spatial: Callable[..., nn.Module]
+  temporal: Callable[..., nn.Module]
+  norm: layers.Norm
+  residual: bool = True
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]; also the graph."""
+    shortcut = 0.0
+    if self.residual:
+      shortcut = self._match(x, self.stride, "shortcut")
+    y, graph = self.spatial(self.features, name="spatial")(x)
+    # Almost zero at first: the block starts as its shortcut.
+    start = nn.initializers.constant(1e-6)
+    y = self.norm(scale_init=start, name="spatial_norm")(y)
+    y = nn.relu(y + self._match(x, 1, "spatial_shortcut"))
+    y = self.temporal(self.features, self.stride, self.norm, name="temporal")(y)
+    return nn.relu(y + shortcut), graph
+
+  def _match(self, x, stride, name):
+    """Returns x with F channels at this stride."""
+    if (x.shape[-1], stride) == (self.features, 1):
+      return x
+    init = layers.he_normal(self.features)
+    x = layers.Dense(self.features, init, name=name)(x[:, ::stride])
+    return self.norm(name=f"{name}_norm")(x)
+
+
+class TenBlocks(nn.Module):
+  """Ten blocks and a classifier: the frame of 2s-AGCN and CTR-GCN.
+
+  Attributes:
+    num_classes: L.
+    skeleton: Joint layout.
+    num_persons: M.
+    spatial: As of a `Block`.
+    temporal: As of a `Block`.
+    width: Features of the first block; the others are multiples of it.
+    graph_block: Block whose graph is returned (paper Tab. 13).
+    dropout: Rate before the classifier.
+    dtype: Of the blocks; parameters, statistics and results keep their own.
+    remat: Whether the backward pass computes the blocks again, for memory.
+    axis_name: Axis of the replicas in training.
+  """
+
+  num_classes: int
+  skeleton: skeletons.Skeleton
+  num_persons: int
+  spatial: Callable[..., nn.Module]
+  temporal: Callable[..., nn.Module]
+  width: int = 64
+  graph_block: int = 9
+  dropout: float = 0.0
+  dtype: Any = None
+  remat: bool = False
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Classifies clips.
+
+    Args:
+      x: [N, M, T, V, C].
+      train: Whether BatchNorm uses the batch, and dropout drops.
+
+    Returns:
+      logits: [N, L].
+      graph: [N, S, V, V], that of block `graph_block`, averaged over persons.
+
+    Raises:
+      ConfigError: If there is no such block.
+    """
+    n, m, _, v, _ = x.shape
+    assert (m, v) == (self.num_persons, self.skeleton.num_joints), x.shape
+    norm = functools.partial(
+      layers.BatchNorm, train=train, axis_name=self.axis_name
+    )
+    x = layers.InputNorm(norm, name="input")(x)
+    feature, graph = encode(
+      x,
+      n,
+      [
+        (features * self.width // 64, stride) for features, stride in TEN_BLOCKS
+      ],
+      graph_block=self.graph_block,
+      dtype=self.dtype,
+      remat=self.remat,
+      first_shortcut=False,
+      spatial=self.spatial,
+      temporal=self.temporal,
+      norm=norm,
+    )
+    self.sow("intermediates", "feature", feature)
+    x = layers.Dropout(self.dropout, train, self.axis_name)(feature)
+    head = layers.Dense(
+      self.num_classes,
+      layers.he_normal(self.num_classes),
+      layers.torch_uniform(x.shape[-1]),
+      name="head",
+    )
+    return head(x), graph
+
+
+def encode(
+  x: jax.Array,
+  num_clips: int,
+  stack: Sequence[tuple[int, int]],
+  *,
+  graph_block: int,
+  dtype: Any,
+  remat: bool,
+  first_shortcut: bool,
+  **fields: Any,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs blocks as parts of the module that calls this, and pools.
+
+  Args:
+    x: [B, T, V, C], the persons of all clips.
+    num_clips: N.
+    stack: (features, stride) of each block.
+    graph_block: Block whose graph is returned.
+    dtype: Of the blocks, None for that of x.
+    remat: Whether the backward pass computes the blocks again.
+    first_shortcut: Whether a shortcut spans the first block too.
+    **fields: Of `Block`.
+
+  Returns:
+    feature: [N, F], averaged over persons, frames and joints.
+    graph: [N, S, V, V], averaged over persons.
+
+  Raises:
+    ConfigError: If there is no such block.
+  """
+  if not 0 <= graph_block < len(stack):
+    raise errors.ConfigError(
+      f"graph_block={graph_block} is not one of the blocks 0 to"
+      f" {len(stack) - 1}"
+    )
+  block = nn.remat(Block) if remat else Block
+  x = x.astype(dtype or x.dtype)
+  for i, (features, stride) in enumerate(stack):
+    residual = i > 0 or first_shortcut
+    x, graph = block(
+      features, stride, residual=residual, name=f"block_{i}", **fields
+    )(x)
+    if i == graph_block:
+      chosen = graph.reshape(num_clips, -1, *graph.shape[1:]).mean(axis=1)
+  feature = layers.widen(x).mean(axis=(1, 2))
+  return feature.reshape(num_clips, -1, x.shape[-1]).mean(axis=1), chosen

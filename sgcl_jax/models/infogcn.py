@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""InfoGCN (Chi et al., CVPR 2022)."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from sgcl_jax import errors, skeletons
+from sgcl_jax.models import blocks, layers
+
+# (features, stride) of block_0 .. block_8, at the paper's width of 64.
+STACK = ((64, 1),) * 3 + ((128, 2),) + ((128, 1),) * 2
+STACK += ((256, 2),) + ((256, 1),) * 2
+
+# InfoGCN's tree of the NTU joints hangs from the middle of the spine, which is
+# not the root of the bones of CTR-GCN. All others hang from their own root.
+ROOTS = {"ntu": 1}
+
+# Largest factor of the noise.
+MAX_STDDEV = 100.0
+
+
+def create(**fields) -> nn.Module:
+  """Returns InfoGCN.
+
+  Raises:
+    ConfigError: If `k` or `edges` makes no sense.
+  """
+  model = InfoGcn(**fields)
+  relative_to_ancestor(model.skeleton, model.k, model.edges)
+  return model
+
+
+def relative_to_ancestor(
+  skeleton: skeletons.Skeleton, k: int, edges: str = "parent"
+) -> np.ndarray:
+  """Returns the matrix that subtracts from each joint its k-th ancestor.
+
+  Sec. 3.4. Joints that have none are kept, so a k above the depth of the tree
+  gives the joints themselves, and k = 1 the bones.
+
+  Args:
+    skeleton: Joint layout.
+    k: Hops towards the root.
+    edges: `parent`, or `released` for NW-UCLA: the edges of the authors' file
+      point the other way, so the sum of the k-th descendants is subtracted.
+
+  Returns:
+    [V, V], to be applied to the joints.
+
+  Raises:
+    ConfigError: If k is less than 1 (k = 0 subtracts every joint from itself),
+      or there are no such edges.
+  """
+  if k < 1:
+    raise errors.ConfigError(
+      f"k={k}: InfoGCN's input would be zero; use k=8 for joints, k=1 for bones"
+    )
+  choices = ("parent", "released") if skeleton.name == "ucla" else ("parent",)
+  if edges not in choices:
+    raise errors.ConfigError(
+      f"edges={edges!r} is not one of {', '.join(choices)} ({skeleton.name})"
+    )
+  root = ROOTS.get(skeleton.name, skeleton.root)
+  identity = np.eye(skeleton.num_joints)
+  parents = np.zeros_like(identity)
+  for child, parent in enumerate(skeleton.parents_from(root)):
+    if child != parent:
+      parents[child, parent] = 1.0
+  if edges == "released":
+    parents = parents.T
+  return identity - np.linalg.matrix_power(parents, k)
+
+
+class SelfAttentionConv(nn.Module):
+  """Graph convolution along attention maps, one per head (Sec. 3.3).
+
+  Attributes:
+    features: Output channels F.
+    num_heads: S.
+  """
+
+  features: int
+  num_heads: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mixes joints.
+
+    Args:
+      x: [B, T, V, C].
+
+    Returns:
+      y: [B, T, V, F].
+      graph: [B, S, V, V], the attention maps averaged over frames, before the
+        shared topology; row u gathers from column v.
+    """
+    b, t, v, c = x.shape
+    s, r = self.num_heads, c // 8
+    # At least in single precision: the products reach hundreds, of which the
+    # softmax sees the differences.
+    y = nn.LayerNorm(1e-5, use_fast_variance=False, name="norm")(
+      layers.widen(x)
+    )
+    y = layers.Dense(
+      2 * s * r, layers.normal(1.0), layers.torch_uniform(c), name="query_key"
+    )(y)
+    query, key = jnp.moveaxis(y.reshape(b, t, v, 2, s, r), 3, 0)
+    products = jnp.einsum("btusr,btvsr->btsuv", query, key)
+    attention = nn.softmax(products * r**-0.5, axis=-1)
+    identity = lambda *_: jnp.broadcast_to(jnp.eye(v), (s, v, v))
+    shared = self.param("adjacency", identity)
+    topology = (attention * shared).astype(x.dtype)
+    # Joints are mixed before the channels, of which there are fewer then.
+    mixed = jnp.einsum("btsuv,btvc->btusc", topology, x)
+    y = layers.BranchDense(self.features, name="value")(mixed)
+    return y, attention.mean(axis=1)
+
+
+class RectifiedTemporalConv(nn.Module):
+  """CTR-GCN's temporal convolution, with torch's draws and a ReLU at its end.
+
+  Attributes:
+    features: Output channels F.
+    stride: Of the frames.
+    norm: Makes a BatchNorm.
+  """
+
+  features: int
+  stride: int
+  norm: layers.Norm
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
+    conv = layers.MultiScaleTemporalConv(
+      self.features, self.stride, self.norm, torch_init=True, name="branches"
+    )
+    return nn.relu(conv(x))
+
+
+class InfoGcn(nn.Module):
+  """InfoGCN for clips of several persons.
+
+  Attributes:
+    num_classes: L.
+    skeleton: Joint layout.
+    num_persons: M.
+    k: Hops to the ancestor that is subtracted: 8 is the joint stream, 1 bone.
+    edges: `parent`, or `released` (see `relative_to_ancestor`).
+    num_heads: S.
+    noise_ratio: Exponent of the latent's variance in its noise; None for none.
+    prior_gain: Length of the latent prior of a class.
+    width: Features of the first block; the others are multiples of it.
+    graph_block: Block whose graph is returned (paper Tab. 13).
+    dropout: Rate before the latent.
+    dtype: Of the blocks; parameters, statistics and results keep their own.
+    remat: Whether the backward pass computes the blocks again, for memory.
+    axis_name: Axis of the replicas in training.
+  """
+
+  num_classes: int
+  skeleton: skeletons.Skeleton
+  num_persons: int
+  k: int = 8
+  edges: str = "parent"
+  num_heads: int = 3
+  noise_ratio: float | None = 0.5
+  prior_gain: float = 3.0
+  width: int = 64
+  graph_block: int = 8
+  dropout: float = 0.0
+  dtype: Any = None
+  remat: bool = False
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Classifies clips.
+
+    Args:
+      x: [N, M, T, V, C].
+      train: Whether BatchNorm uses the batch, the latent is drawn (rng stream
+        `latent`) and dropout drops (`dropout`).
+
+    Returns:
+      logits: [N, L].
+      graph: [N, S, V, V], the attention maps of block `graph_block`, averaged
+        over persons and frames (App. 6.1 of SkeletonGCL).
+
+    Raises:
+      ConfigError: If there is no such block.
+    """
+    n, m, _, v, _ = x.shape
+    assert (m, v) == (self.num_persons, self.skeleton.num_joints), x.shape
+    norm = functools.partial(
+      layers.BatchNorm, train=train, axis_name=self.axis_name
+    )
+    x = layers.InputNorm(norm, name="input")(self._embed(x))
+    feature, graph = blocks.encode(
+      x,
+      n,
+      [(features * self.width // 64, stride) for features, stride in STACK],
+      graph_block=self.graph_block,
+      dtype=self.dtype,
+      remat=self.remat,
+      first_shortcut=True,
+      spatial=functools.partial(SelfAttentionConv, num_heads=self.num_heads),
+      temporal=RectifiedTemporalConv,
+      norm=norm,
+    )
+    self.sow("intermediates", "feature", feature)
+    x = nn.relu(self._dense("bottleneck", feature))
+    x = layers.Dropout(self.dropout, train, self.axis_name)(x)
+    latent = self._latent(x, train)
+    self.sow("intermediates", "latent", latent)
+    head = layers.Dense(
+      self.num_classes,
+      layers.he_normal(self.num_classes),
+      layers.torch_uniform(latent.shape[-1]),
+      name="head",
+    )
+    return head(latent), graph
+
+  def _embed(self, x):
+    """Maps coordinates to [N, M, T, V, F], by joint and position."""
+    relative = relative_to_ancestor(self.skeleton, self.k, self.edges)
+    x = jnp.einsum("uv,nmtvc->nmtuc", relative.astype(x.dtype), x)
+    draw = layers.torch_uniform(x.shape[-1])
+    x = layers.Dense(self.width, draw, draw, name="embedding")(x)
+    position = layers.normal(1.0)
+    return x + self.param("position", position, (x.shape[-2], self.width))
+
+  def _dense(self, name, x):
+    width = x.shape[-1]
+    # Glorot's uniform draws with the gain of a ReLU.
+    glorot = layers.uniform(math.sqrt(2.0) * math.sqrt(6.0 / (2 * width)))
+    return layers.Dense(width, glorot, layers.torch_uniform(width), name=name)(
+      x
+    )
+
+  def _latent(self, x, train):
+    """Returns z [N, D] (Sec. 3.2), and makes the priors of its class means."""
+    mean = self._dense("latent_mean", x)
+    log_variance = self._dense("latent_log_variance", x)
+    if self.is_initializing():
+      prior = nn.initializers.orthogonal(self.prior_gain)
+      shape = (self.num_classes, mean.shape[-1])
+      key = self.make_rng("params")
+      self.variable("constants", "z_prior", lambda: prior(key, shape))
+    if not train or self.noise_ratio is None:
+      return mean
+    key = self.make_rng("latent")
+    noise = draw_noise(key, mean, self.axis_name)
+    # The bound is put on the exponent: the gradient of an infinite value that
+    # is cut off is not a number.
+    exponent = self.noise_ratio * log_variance
+    bound = math.log(MAX_STDDEV)
+    exponent = jnp.where(exponent < bound, exponent, bound)
+    return mean + noise * jnp.exp(exponent)
+
+
+def draw_noise(
+  key: jax.Array, mean: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """Draws standard normal noise [N, D] that belongs to the clips."""
+  n, d = mean.shape
+  keys = layers.clip_keys(key, n, axis_name)
+  return jax.vmap(lambda key: jax.random.normal(key, (d,), mean.dtype))(keys)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backbones against the reference implementations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sgcl_jax import import_torch, losses, models
+from sgcl_jax.models import infogcn
+
+# data set -> (classes, persons).
+SETS = {"ucla": (10, 1), "ntu": (60, 2)}
+PRECISIONS = ["float32", "float64"]
+BACKBONES = ["ctrgcn", "agcn"]
+
+# (data set, key of the stored case, k, edges).
+INFOGCN_CASES = [
+  ("ntu", "k1", 1, "parent"),
+  ("ntu", "k2", 2, "parent"),
+  ("ntu", "k8", 8, "parent"),
+  ("ucla", "k1_parent", 1, "parent"),
+  ("ucla", "k2_parent", 2, "parent"),
+  ("ucla", "k1_released", 1, "released"),
+  ("ucla", "k8_released", 8, "released"),
+]
+
+
+def build(backbone, name, **overrides):
+  classes, persons = SETS[name]
+  return models.create(
+    backbone,
+    num_classes=classes,
+    skeleton=name,
+    num_persons=persons,
+    **overrides,
+  )
+
+
+def load_variables(backbone, data, dtype):
+  state = {
+    key.removeprefix("state/"): data[key].astype(dtype)
+    for key in data.files
+    if key.startswith("state/")
+  }
+  return import_torch.convert(backbone, state)
+
+
+def load_input(data, dtype):
+  return data["x"].astype(dtype).transpose(0, 4, 2, 3, 1)
+
+
+def pick(tree, entry):
+  """Returns the part of a tree of ours that one reference tensor fills."""
+  for step in entry.path[1:]:
+    tree = tree[step]
+  return np.asarray(tree)[entry.slot]
+
+
+def assert_close(actual, expected, tolerance):
+  """The golden README's "rel": max|a - b| / max|b|."""
+  actual, expected = np.asarray(actual), np.asarray(expected)
+  assert actual.shape == expected.shape
+  assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.fixture(params=PRECISIONS)
+def precision(request):
+  """(dtype, suffix of the golden keys), with float64 enabled if it is that."""
+  exact = request.param == "float64"
+  with jax.enable_x64(exact), jax.default_matmul_precision("highest"):
+    yield request.param, "_f64" if exact else ""
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", SETS)
+def test_eval_equals_reference(backbone, name, golden, precision):
+  dtype, suffix = precision
+  data = golden(f"A_{backbone}_{name}.npz")
+  variables = load_variables(backbone, data, dtype)
+  x = load_input(data, dtype)
+  logits, graph = jax.jit(build(backbone, name).apply)(variables, x)
+  exact = dtype == "float64"
+  assert_close(logits, data["logits" + suffix], 1e-10 if exact else 1e-5)
+  graph = graph.reshape(len(graph), -1)
+  assert_close(graph, data["graph" + suffix], 1e-10 if exact else 2e-5)
+
+
+@pytest.mark.parametrize(("name", "case", "k", "edges"), INFOGCN_CASES)
+def test_infogcn_equals_reference(name, case, k, edges, golden, precision):
+  dtype, suffix = precision
+  data = golden(f"A_infogcn_{name}.npz")
+  relative = data[f"{case}/A_vector"]
+  model = build("infogcn", name, k=k, edges=edges)
+  ours = infogcn.relative_to_ancestor(model.skeleton, k, edges)
+  np.testing.assert_array_equal(ours, relative)
+
+  variables = load_variables("infogcn", data, dtype)
+  (logits, graph), sown = jax.jit(model.apply, static_argnames="mutable")(
+    variables, load_input(data, dtype), mutable=("intermediates",)
+  )
+  exact = dtype == "float64"
+  tolerance = 1e-10 if exact else 1e-5
+  assert_close(logits, data[f"{case}/logits{suffix}"], tolerance)
+  latent = sown["intermediates"]["latent"][0]
+  assert_close(latent, data[f"{case}/z{suffix}"], tolerance)
+  expected = data[f"{case}/graph_pure{suffix}"]
+  assert_close(graph, expected, 1e-10 if exact else 5e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", SETS)
+def test_train_equals_reference(backbone, name, golden, precision):
+  dtype, suffix = precision
+  exact = dtype == "float64"
+  state = load_variables(backbone, golden(f"A_{backbone}_{name}.npz"), dtype)
+  data = golden(f"B_{backbone}_{name}_train.npz")
+  x, labels = load_input(data, dtype), data["labels"]
+  model = build(backbone, name)
+
+  def loss_fn(params):
+    (logits, graph), updates = model.apply(
+      {**state, "params": params}, x, True, mutable=["batch_stats"]
+    )
+    graph = graph.reshape(len(graph), -1)
+    terms = {
+      "grad": mean_loss(logits, labels),
+      "ggrad": jnp.sum(graph * data["graph_probe"]),
+    }
+    return terms, (logits, graph, updates["batch_stats"])
+
+  values, (logits, graph, stats), grads = differentiate(
+    loss_fn, state["params"]
+  )
+  tolerance = 1e-9 if exact else 2e-5
+  assert_close(logits, data["logits" + suffix], tolerance)
+  assert_close(graph, data["graph" + suffix], tolerance)
+  assert_close(values["grad"], data["ce_loss" + suffix], tolerance)
+  if exact:  # It cancels: in float32 the graph itself says more.
+    assert_close(values["ggrad"], data["graph_scalar_f64"], tolerance)
+  groups = {"grad": grads["grad"], "ggrad": grads["ggrad"], "bn_after": stats}
+  assert assert_parts_equal(backbone, groups, data, "", exact) == 15
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(("case", "count"), [("eps0", 14), ("noise", 15)])
+def test_infogcn_trains_as_reference(
+  name, case, count, golden, precision, monkeypatch
+):
+  dtype, suffix = precision
+  exact = dtype == "float64"
+  data = golden(f"B_infogcn_{name}_train.npz")
+  state = load_variables("infogcn", golden(f"A_infogcn_{name}.npz"), dtype)
+  x, labels = load_input(data, dtype), data["labels"]
+  noise = data["eps"].astype(dtype) * (case == "noise")
+  monkeypatch.setattr(infogcn, "draw_noise", lambda *_: noise)
+  model = build("infogcn", name, k=1)
+
+  def loss_fn(params):
+    (logits, _), updates = model.apply(
+      {**state, "params": params},
+      x,
+      True,
+      mutable=["batch_stats", "intermediates"],
+      rngs={"latent": jax.random.key(0)},
+    )
+    latent = updates["intermediates"]["latent"][0]
+    prior = data["z_prior"].astype(dtype)
+    terms = {
+      "ce_loss": mean_loss(logits, labels),
+      "label_smoothing_loss": mean_loss(logits, labels, 0.1),
+      "mmd_loss": losses.latent_prior_distance(latent, labels, prior),
+      "l2_z_mean": losses.latent_mean_norm(latent),
+    }
+    terms["infogcn_total_loss"] = (
+      terms["label_smoothing_loss"]
+      + 0.1 * terms["mmd_loss"]
+      + 1e-4 * terms["l2_z_mean"]
+    )
+    return terms, (logits, latent, updates["batch_stats"])
+
+  values, (logits, latent, stats), grads = differentiate(
+    loss_fn, state["params"]
+  )
+  tolerance = 1e-9 if exact else 2e-5
+  assert_close(logits, data[f"{case}/logits{suffix}"], tolerance)
+  assert_close(latent, data[f"{case}/z{suffix}"], tolerance)
+  for term, value in values.items():
+    assert_close(value, data[f"{case}/{term}{suffix}"], tolerance)
+  groups = {
+    f"{case}/grad": grads["ce_loss"],
+    f"{case}/total_grad": grads["infogcn_total_loss"],
+    "bn_after": stats,
+  }
+  assert assert_parts_equal("infogcn", groups, data, case, exact) == count
+
+
+def mean_loss(logits, labels, smoothing=0.0):
+  total, count = losses.cross_entropy(logits, labels, smoothing)
+  return total / count
+
+
+def differentiate(loss_fn, params):
+  """Returns the values, the rest and the gradient of each term."""
+
+  @jax.jit
+  def run(params):
+    values, pullback, aux = jax.vjp(loss_fn, params, has_aux=True)
+    grads = {}
+    for name in values:
+      cotangent = {key: jnp.zeros_like(value) for key, value in values.items()}
+      cotangent[name] = jnp.ones_like(values[name])
+      (grads[name],) = pullback(cotangent)
+    return values, aux, grads
+
+  return run(params)
+
+
+def assert_parts_equal(backbone, groups, data, case, exact):
+  """Compares the stored gradients and statistics; returns their number."""
+  table = import_torch.table(backbone)
+  checked = 0
+  for key in data.files:
+    group, _, tensor = key.rpartition("/")
+    if exact != group.endswith("_f64") or "num_batches" in tensor:
+      continue
+    group = group.removesuffix("_f64")
+    if group not in groups:
+      continue
+    entry = table[tensor]
+    ours = pick(groups[group], entry)
+    if group == "bn_after":
+      assert_close(ours, data[key], 1e-9 if exact else 1e-5)
+    else:
+      assert_gradient(ours, entry.transform(data[key]), tensor, exact)
+    checked += 1
+  return checked
+
+
+def assert_gradient(ours, theirs, tensor, exact):
+  if exact:
+    assert_close(ours, theirs, 1e-7)
+  elif tensor.startswith("fc.") or tensor in ("decoder.bias", "fc_mu.bias"):
+    assert_close(ours, theirs, 1e-4)
+  else:
+    # A ReLU near its kink falls on either side (golden README, note 1).
+    ours, theirs = ours.ravel(), theirs.ravel()
+    norms = np.linalg.norm(ours) * np.linalg.norm(theirs)
+    assert np.linalg.norm(ours - theirs) <= 3e-2 * np.linalg.norm(theirs)
+    assert ours @ theirs >= 0.9995 * norms
