@@ -36,6 +36,8 @@ setuptools.setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
-    "test": ["pytest>=8,<10", "ruff>=0.17.6,<0.18"],
+    # Reads .pt files without PyTorch, and without running what is in them.
+    "torch": ["ptloader>=0.3,<0.4"],
+    "test": ["ptloader>=0.3,<0.4", "pytest>=8,<10", "ruff>=0.17.6,<0.18"],
   },
 )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep import records
+from sgcl_jax import errors
 
 NUM_JOINTS = 25
 NUM_COLUMNS = 12
@@ -97,7 +97,7 @@ def parse_name(name: str) -> Name:
   """
   match = NAME.fullmatch(name)
   if not match:
-    raise records.DataError(
+    raise errors.DataError(
       f"the name {name} is not of the form S001C002P003R002A013"
     )
   return Name(*map(int, match.groups()))
@@ -159,16 +159,16 @@ def parse_recording(data: bytes) -> Recording:
     for _ in range(num_bodies):
       fields = _line(lines, line).split(None, 1)
       if not fields:
-        raise records.DataError(f"line {line + 1}: empty, not a body's line")
+        raise errors.DataError(f"line {line + 1}: empty, not a body's line")
       body = fields[0].decode("ascii", "replace")
       if body in present:
-        raise records.DataError(
+        raise errors.DataError(
           f"line {line + 1}: body {body} is twice in one frame"
         )
       present.add(body)
       num_joints = _parse_count(lines, line + 1, "joints")
       if num_joints != NUM_JOINTS:
-        raise records.DataError(
+        raise errors.DataError(
           f"line {line + 2}: {num_joints} joints, not {NUM_JOINTS}"
         )
       starts.setdefault(body, frame - len(dropped))
@@ -176,7 +176,7 @@ def parse_recording(data: bytes) -> Recording:
       blocks.append(line + 2)
       line += 2 + NUM_JOINTS
   if total == len(dropped):
-    raise records.DataError(f"none of its {total} frames has a body")
+    raise errors.DataError(f"none of its {total} frames has a body")
   joints = _parse_joints(lines, blocks)
   owners = np.array(owners)
   bodies = {
@@ -225,7 +225,7 @@ def assign_actors(recording: Recording) -> np.ndarray:
       second = _join(second, _place(joints, 1, body))
   present = joints.reshape(len(joints), -1).sum(axis=1) != 0
   if not present.any():
-    raise records.DataError("all joints of all frames are zero")
+    raise errors.DataError("all joints of all frames are zero")
   return joints[present]
 
 
@@ -245,7 +245,7 @@ def translate(joints: np.ndarray) -> np.ndarray:
   """
   real = (joints[:, 0] != 0).any(axis=(1, 2))
   if not real.any():
-    raise records.DataError("all joints of all frames are zero")
+    raise errors.DataError("all joints of all frames are zero")
   moved = joints - joints[real.argmax(), 0, 1]
   num_frames, num_actors = joints.shape[:2]
   if num_actors == 2:
@@ -257,14 +257,14 @@ def _line(lines, index):
   # The last line of a whole file ends in a newline: a split makes it empty.
   num_lines = len(lines) - (not lines[-1].strip())
   if index >= num_lines:
-    raise records.DataError(f"line {num_lines + 1}: the file ends before it")
+    raise errors.DataError(f"line {num_lines + 1}: the file ends before it")
   return lines[index]
 
 
 def _parse_count(lines, index, what):
   text = _line(lines, index).strip()
   if not text.isdigit():
-    raise records.DataError(
+    raise errors.DataError(
       f"line {index + 1}: {text[:40].decode('ascii', 'replace')!r}, not a "
       f"number of {what}"
     )
@@ -279,7 +279,7 @@ def _parse_joints(lines, blocks):
     for index in range(block, block + NUM_JOINTS):
       columns = lines[index].split()
       if len(columns) != NUM_COLUMNS:
-        raise records.DataError(
+        raise errors.DataError(
           f"line {index + 1}: {len(columns)} columns, not {NUM_COLUMNS}"
         )
       values += columns[:3]
@@ -294,7 +294,7 @@ def _parse_joints(lines, blocks):
   if len(broken):
     block, joint = divmod(int(broken[0]) // 3, NUM_JOINTS)
     text = values[broken[0]][:40].decode("ascii", "replace")
-    raise records.DataError(
+    raise errors.DataError(
       f"line {blocks[block] + joint + 1}: {text!r}, not a finite number"
     )
   return joints.reshape(-1, NUM_JOINTS, 3)

@@ -15,6 +15,7 @@ import numpy as np
 import tqdm
 
 from data_prep import ntu, records
+from sgcl_jax import errors
 
 NUM_CLASSES = 60
 NUM_SETUPS = 17
@@ -52,7 +53,7 @@ def find_files(raw: pathlib.Path) -> tuple[list[pathlib.Path], int]:
       the data set.
   """
   if not raw.is_dir():
-    raise records.DataError(
+    raise errors.DataError(
       f"{raw} is not a directory: pass that of the .skeleton files as --raw"
     )
   files = {}
@@ -64,7 +65,7 @@ def find_files(raw: pathlib.Path) -> tuple[list[pathlib.Path], int]:
       continue
     try:
       name = ntu.parse_name(path.stem)
-    except records.DataError as error:
+    except errors.DataError as error:
       problems.append(f"{path}: {error}")
       continue
     if name.setup > NUM_SETUPS or name.action > NUM_CLASSES:
@@ -76,7 +77,7 @@ def find_files(raw: pathlib.Path) -> tuple[list[pathlib.Path], int]:
   if problems:
     _refuse(problems)
   if not files:
-    raise records.DataError(
+    raise errors.DataError(
       f"{raw} holds no .skeleton file of NTU RGB+D 60: pass their directory as "
       "--raw"
     )
@@ -102,7 +103,7 @@ def read_clips(
     name = ntu.parse_name(path.stem)
     try:
       joints = ntu.parse_clip(path.read_bytes())
-    except records.DataError as error:
+    except errors.DataError as error:
       problems.append(f"{path}: {error}")
       continue
     if not problems:
@@ -185,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _refuse(problems):
-  raise records.DataError(
+  raise errors.DataError(
     records.list_problems(problems)
     + "\nFetch them again, or move them out of the directory."
   )
@@ -207,4 +208,4 @@ def _print_summary(counts, lengths, labels, out):
 
 
 if __name__ == "__main__":
-  records.run(main)
+  errors.run(main)

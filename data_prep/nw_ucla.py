@@ -19,6 +19,7 @@ import numpy as np
 import tqdm
 
 from data_prep import records
+from sgcl_jax import errors
 
 ARCHIVE = "all_sqe.tar.xz"
 NUM_JOINTS = 20
@@ -57,23 +58,23 @@ def parse_clip(name: str, data: bytes) -> tuple[str, records.Clip]:
   """
   match = NAME.fullmatch(name)
   if not match:
-    raise records.DataError("its name is not of the form a01_s01_e00_v01")
+    raise errors.DataError("its name is not of the form a01_s01_e00_v01")
   action, camera = int(match[1]), int(match[2])
   if action not in CLASSES:
-    raise records.DataError(f"unknown class a{action:02d}")
+    raise errors.DataError(f"unknown class a{action:02d}")
   if camera not in SPLITS:
-    raise records.DataError(f"unknown camera v{camera:02d}")
+    raise errors.DataError(f"unknown camera v{camera:02d}")
   try:
     content = json.loads(data)
   except (ValueError, RecursionError) as error:
-    raise records.DataError(f"it is not JSON: {error}") from error
+    raise errors.DataError(f"it is not JSON: {error}") from error
   if not isinstance(content, dict):
-    raise records.DataError("it is not a JSON object")
+    raise errors.DataError("it is not a JSON object")
   for key in ("file_name", "skeletons"):
     if key not in content:
-      raise records.DataError(f"it has no key {key!r}")
+      raise errors.DataError(f"it has no key {key!r}")
   if content["file_name"] != name:
-    raise records.DataError(
+    raise errors.DataError(
       f"its file_name is {content['file_name']!r}, not the file's own name"
     )
   label = list(CLASSES).index(action)
@@ -104,9 +105,9 @@ def read_clips(raw: pathlib.Path) -> list[tuple[str, records.Clip]]:
       name = pathlib.PurePath(path).stem
       try:
         if name in pairs:
-          raise records.DataError("a second file of this name")
+          raise errors.DataError("a second file of this name")
         pairs[name] = parse_clip(name, data)
-      except records.DataError as error:
+      except errors.DataError as error:
         problems.append(f"{path}: {error}")
   except (EOFError, lzma.LZMAError, tarfile.TarError) as error:
     problems.append(
@@ -114,12 +115,12 @@ def read_clips(raw: pathlib.Path) -> list[tuple[str, records.Clip]]:
       f"files: {error}"
     )
   if problems:
-    raise records.DataError(
+    raise errors.DataError(
       records.list_problems(problems)
       + f"\nFetch {ARCHIVE} again, and pass it as --raw."
     )
   if not pairs:
-    raise records.DataError(
+    raise errors.DataError(
       f"{source} holds no JSON file: pass {ARCHIVE}, or the directory it "
       "unpacks to, as --raw"
     )
@@ -154,7 +155,7 @@ def convert(
   if counts != NUM_CLIPS:
     message = f"{raw} has {found} clips, the official set {wanted}"
     if not allow_incomplete:
-      raise records.DataError(
+      raise errors.DataError(
         f"{message}: fetch {ARCHIVE} again, or pass --allow_incomplete to "
         "convert what is there"
       )
@@ -210,34 +211,34 @@ def main(argv: list[str] | None = None) -> None:
 def _parse_skeletons(skeletons):
   """Returns [T, 1, 20, 3] of the nested lists [T][20][3]."""
   if not isinstance(skeletons, list):
-    raise records.DataError("its skeletons are not a list of frames")
+    raise errors.DataError("its skeletons are not a list of frames")
   if not skeletons:
-    raise records.DataError("it has no frame")
+    raise errors.DataError("it has no frame")
   for t, frame in enumerate(skeletons):
     if not isinstance(frame, list) or len(frame) != NUM_JOINTS:
       count = len(frame) if isinstance(frame, list) else 0
-      raise records.DataError(f"frame {t} has {count} joints, not {NUM_JOINTS}")
+      raise errors.DataError(f"frame {t} has {count} joints, not {NUM_JOINTS}")
     for v, joint in enumerate(frame):
       if not isinstance(joint, list) or len(joint) != 3:
         count = len(joint) if isinstance(joint, list) else 0
-        raise records.DataError(
+        raise errors.DataError(
           f"frame {t}, joint {v} has {count} columns, not 3"
         )
       for value in joint:
         # NumPy would also take strings, booleans and null.
         if type(value) is not float and type(value) is not int:
-          raise records.DataError(
+          raise errors.DataError(
             f"frame {t}, joint {v} has {value!r}, not a number"
           )
   try:
     with np.errstate(over="ignore"):
       skeleton = np.array(skeletons, np.float32)
   except OverflowError:
-    raise records.DataError("a number is too large") from None
+    raise errors.DataError("a number is too large") from None
   broken = np.argwhere(~np.isfinite(skeleton))
   if len(broken):
     t, v, _ = broken[0]
-    raise records.DataError(f"frame {t}, joint {v} is not finite")
+    raise errors.DataError(f"frame {t}, joint {v} is not finite")
   return skeleton[:, None]
 
 
@@ -245,12 +246,12 @@ def _find_source(raw):
   """Returns the archive, or a directory to search for JSON files."""
   if raw.is_file():
     if not raw.name.endswith(".tar.xz"):
-      raise records.DataError(
+      raise errors.DataError(
         f"{raw} is not {ARCHIVE}: unpack it, and pass the directory as --raw"
       )
     return raw
   if not raw.is_dir():
-    raise records.DataError(
+    raise errors.DataError(
       f"{raw} does not exist: pass {ARCHIVE}, or the directory it unpacks to, "
       "as --raw"
     )
@@ -297,4 +298,4 @@ def _print_summary(pairs, out, found):
 
 
 if __name__ == "__main__":
-  records.run(main)
+  errors.run(main)

@@ -8,12 +8,12 @@ import collections
 import os
 import pathlib
 import shutil
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from sgcl_jax import errors
 
 # A clip of NTU RGB+D takes 50 kB on average: 2,500 of them a shard.
 SHARD_BYTES = 128 * 1024**2
@@ -22,13 +22,10 @@ SHARD_BYTES = 128 * 1024**2
 DATASET_FILES = (
   "*.tfrecord-*",
   "dataset_info.json",
+  "metadata.json",
   "features.json",
   "*.labels.txt",
 )
-
-
-class DataError(ValueError):
-  """Raw data or a destination that cannot be used; says what to do."""
 
 
 class Clip(NamedTuple):
@@ -60,15 +57,15 @@ def check_out(out: str | os.PathLike, overwrite: bool) -> None:
   if not out.exists():
     return
   if not overwrite:
-    raise DataError(
+    raise errors.DataError(
       f"{out} exists already: name another --out, or pass --overwrite to "
       "replace it"
     )
   if not out.is_dir():
-    raise DataError(f"{out} is not a directory: name another --out")
+    raise errors.DataError(f"{out} is not a directory: name another --out")
   for entry in sorted(out.iterdir()):
     if not any(entry.match(pattern) for pattern in DATASET_FILES):
-      raise DataError(
+      raise errors.DataError(
         f"{out} holds {entry.name}, which is no part of a data set, and is not "
         "overwritten: name another --out"
       )
@@ -125,14 +122,14 @@ def write_dataset(
     partial.mkdir()
     shards = _write_shards(partial, checked, name, shard_bytes, tf)
     if not shards:
-      raise DataError(f"there is no clip to write to {out}")
+      raise errors.DataError(f"there is no clip to write to {out}")
     _write_metadata(
       partial, shards, name, class_names, shape, description, aligned, tfds
     )
     check_out(out, overwrite)
     _move_into_place(partial, out)
   except tf.errors.OpError as error:
-    raise DataError(f"cannot write {out}: {error.message}") from error
+    raise errors.DataError(f"cannot write {out}: {error.message}") from error
   finally:
     shutil.rmtree(partial, ignore_errors=True)
     for parent in made:
@@ -170,17 +167,6 @@ def list_problems(problems: Sequence[str]) -> str:
   return "\n  ".join([f"{files} broken, nothing was written:", *problems])
 
 
-def run(main: Callable[[], None]) -> None:
-  """Calls a converter's `main`; an error becomes a message and exit code 1."""
-  # A scheduler's SIGTERM, too, has to leave nothing half-written.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-  try:
-    main()
-  except (DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
-
-
 def _tensorflow():
   # Imported late: it takes seconds, which a wrong argument, a broken raw file
   # and whoever only parses skeletons should not pay for.
@@ -201,19 +187,23 @@ def _check_clips(clips, num_classes, shape) -> Iterator[tuple[str, Clip]]:
   for cell, clip in clips:
     skeleton = clip.skeleton
     if skeleton.shape[1:] != shape or not len(skeleton):
-      raise DataError(
+      raise errors.DataError(
         f"clip {clip.name} has shape {skeleton.shape}, not (T >= 1, *{shape})"
       )
     if skeleton.dtype != np.float32 or not np.isfinite(skeleton).all():
-      raise DataError(f"clip {clip.name} is not of finite float32 numbers")
+      raise errors.DataError(
+        f"clip {clip.name} is not of finite float32 numbers"
+      )
     if not 0 <= clip.label < num_classes:
-      raise DataError(
+      raise errors.DataError(
         f"clip {clip.name} has label {clip.label} of {num_classes} classes"
       )
     if clip.name in seen:
-      raise DataError(f"clip {clip.name} comes twice")
+      raise errors.DataError(f"clip {clip.name} comes twice")
     if clip.name < last.get(cell, ""):
-      raise DataError(f"clip {clip.name} comes after {last[cell]} in {cell}")
+      raise errors.DataError(
+        f"clip {clip.name} comes after {last[cell]} in {cell}"
+      )
     seen.add(clip.name)
     last[cell] = clip.name
     yield cell, clip

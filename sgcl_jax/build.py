@@ -190,7 +190,7 @@ def model_identity(config: ConfigDict) -> dict[str, Any]:
   fields = _model_fields(config)
   for name in ("dropout", "dtype", "remat"):  # The variables are the same.
     fields.pop(name, None)
-  return {**identity, "model": fields}
+  return identity | {f"model.{name}": value for name, value in fields.items()}
 
 
 def make_projection(config: ConfigDict) -> projection_lib.ProjectionHead | None:

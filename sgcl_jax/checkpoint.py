@@ -13,6 +13,9 @@ from sgcl_jax import state as state_lib
 
 TrainState = state_lib.TrainState
 
+# In the metadata, for what weights from elsewhere do not tell.
+ANY = "any"
+
 
 class Checkpoints:
   """The checkpoints of one run, the last two kept.
@@ -96,7 +99,7 @@ class Checkpoints:
     """Raises CheckpointError where the newest checkpoint is another model's."""
     saved = self.metadata()["model"]
     for key in sorted(saved.keys() | model.keys()):
-      if saved.get(key) != model.get(key):
+      if saved.get(key) not in (model.get(key), ANY):
         raise errors.CheckpointError(
           f"{self.path}: the checkpoint was made with {key}="
           f"{saved.get(key)!r}, the config has {model.get(key)!r}; use that"

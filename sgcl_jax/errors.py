@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mistakes that a command answers with one line instead of a traceback."""
+"""The mistakes that a command answers with its text instead of a traceback."""
+
+import signal
+import sys
+from collections.abc import Callable
 
 
 class UserError(ValueError):
@@ -28,3 +32,14 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
   """A run that cannot go on."""
+
+
+def run(main: Callable[[], None]) -> None:
+  """Calls a command's `main`; a mistake becomes a message and exit code 1."""
+  # A scheduler's SIGTERM, too, has to leave nothing half-written.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  try:
+    main()
+  except (UserError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)

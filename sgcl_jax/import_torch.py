@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reference PyTorch weights to variables of ours."""
+"""Reference PyTorch checkpoints to ones that evaluation reads.
 
-import dataclasses
-from collections.abc import Callable, Mapping
+python -m sgcl_jax.import_torch --backbone ctrgcn --checkpoint X.pt --out DIR
+"""
+
+import argparse
+import os
+import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax.models import blocks, infogcn
+from sgcl_jax import checkpoint, errors, models, skeletons, torch_tables
+from sgcl_jax import state as state_lib
 
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-  """Where one tensor of a reference goes.
-
-  Attributes:
-    path: Of the variable, its collection first.
-    slot: Index of the part of the variable that the tensor fills.
-    transform: From the reference's layout to ours.
-  """
-
-  path: tuple[str, ...]
-  slot: tuple[Any, ...] = (...,)
-  transform: Callable[[np.ndarray], np.ndarray] = np.asarray
+# Where training scripts put the state dict beside other things.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def convert(
@@ -30,30 +26,193 @@ def convert(
 ) -> dict[str, dict[str, Any]]:
   """Converts a reference's state dict.
 
+  The prefix `module.` is dropped, as are the counters of batches, which files
+  of PyTorch 0.4 and older do not have. So is a stored copy of 2s-AGCN's fixed
+  adjacency, if it is ours.
+
   Args:
-    name: `ctrgcn`.
+    name: `ctrgcn`, `agcn` or `infogcn`.
     state_dict: Arrays under the reference's names.
 
   Returns:
     {"params": ..., "batch_stats": ...}, in the dtype of the state dict.
 
   Raises:
-    ValueError: If the backbone is unknown, if keys are missing or unknown (all
-      are listed), or if parts of one variable differ in shape.
+    CheckpointError: If the backbone is unknown, or if keys are missing, unknown
+      or of the wrong shape; all are listed.
   """
-  if name not in _TABLES:
-    raise ValueError(f"no table for backbone {name!r}")
-  arrays = {
-    key: np.asarray(value)
+  return _convert(name, _clean(state_dict))
+
+
+def _convert(name, arrays):
+  if name not in torch_tables.TABLES:
+    raise errors.CheckpointError(
+      f"unknown backbone {name!r}; known: {', '.join(torch_tables.TABLES)}"
+    )
+  table = torch_tables.TABLES[name]()
+  problems = [f"missing: {key}" for key in table if key not in arrays]
+  problems += [
+    f"unknown: {key}"
+    for key in arrays
+    if key not in table and not _is_fixed_adjacency(name, key, arrays[key])
+  ]
+  if not problems:
+    problems = _check_shapes(name, table, arrays)
+  if problems:
+    raise errors.CheckpointError(
+      f"not a state dict of {name}:\n" + "\n".join(problems)
+    )
+  return _assemble(table, arrays)
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads the tensors of a `.pt` or `.pth` file, and nothing else in it.
+
+  Raises:
+    CheckpointError: If the file is not a zip archive of PyTorch 1.6 or newer,
+      or holds anything but tensors, numbers and containers.
+  """
+  try:
+    import ptloader
+  except ImportError as error:
+    raise errors.CheckpointError(
+      'reading PyTorch files needs one more package: pip install -e ".[torch]"'
+    ) from error
+  try:
+    content = ptloader.load(path, weights_only=True, torchscript_mode="strict")
+  except OSError:
+    raise
+  except Exception as error:  # Of ptloader, pickle, zipfile and numpy.
+    raise errors.CheckpointError(
+      f"{path} cannot be read ({error}); files of PyTorch 1.5 and older have to"
+      " be loaded and saved once with a newer one"
+    ) from error
+  for wrapper in WRAPPERS:
+    if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+      content = content[wrapper]
+  if not isinstance(content, dict) or not all(
+    isinstance(value, np.ndarray) for value in content.values()
+  ):
+    raise errors.CheckpointError(f"{path} holds no state dict")
+  return dict(content)
+
+
+def run(backbone: str, path: str | os.PathLike, out: str | os.PathLike) -> None:
+  """Converts a file into a checkpoint in `out`.
+
+  Raises:
+    CheckpointError: If the file cannot be read or is not of this backbone, or
+      `out` is taken.
+  """
+  out = pathlib.Path(out)
+  if out.exists() and any(out.iterdir()):
+    raise errors.CheckpointError(f"{out} is not empty; choose another --out")
+  arrays = _clean(read(path))
+  variables = _convert(backbone, arrays)
+  model, persons = _recognise(backbone, arrays)
+  x = jax.ShapeDtypeStruct(
+    (1, persons, 2, model.skeleton.num_joints, 3), np.float32
+  )
+  # The reference does not save its prior; a new one serves further training.
+  constants = {}
+  if "constants" in jax.eval_shape(model.init, jax.random.key(0), x):
+    constants = model.lazy_init(jax.random.key(0), x)["constants"]
+  identity = {
+    "backbone": backbone,
+    "num_classes": model.num_classes,
+    "skeleton": model.skeleton.name,
+    "num_persons": persons,
+    # The file does not tell what the input was.
+    "model.k": checkpoint.ANY,
+    "model.edges": checkpoint.ANY,
+  }
+  state = state_lib.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params={"backbone": _to_single(variables["params"])},
+    batch_stats=_to_single(variables["batch_stats"]),
+    constants=constants,
+    opt_state=None,
+    banks=None,
+  )
+  out.mkdir(parents=True, exist_ok=True)
+  checkpoints = checkpoint.Checkpoints(out, writable=True)
+  metadata = {"model": identity, "epoch": 0, "seed": None}
+  checkpoints.save(state, {**metadata, "imported_from": str(path)})
+  checkpoints.close()
+  print(
+    f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
+    f" {persons} persons: {out}"
+  )
+
+
+def _to_single(tree):
+  return jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
+
+
+def _clean(state_dict):
+  return {
+    key.removeprefix("module."): np.asarray(value)
     for key, value in state_dict.items()
     if not key.endswith("num_batches_tracked")
   }
-  table = _TABLES[name]()
-  problems = [f"missing: {key}" for key in table if key not in arrays]
-  problems += [f"unknown: {key}" for key in arrays if key not in table]
-  if problems:
-    raise ValueError("\n".join(problems))
-  return _assemble(table, arrays)
+
+
+def _recognise(name, arrays):
+  """Returns the module that has these shapes, and its persons.
+
+  Raises:
+    CheckpointError: If its joints are of no known layout.
+  """
+  classes = len(arrays[{"infogcn": "decoder.bias"}.get(name, "fc.bias")])
+  key = {"infogcn": "l1.agcn.shared_topology"}.get(name, "l1.gcn1.PA")
+  joints = arrays[key].shape[-1]
+  channels = 64 if name == "infogcn" else 3
+  persons = len(arrays["data_bn.weight"]) // (joints * channels)
+  for layout in skeletons.LAYOUTS.values():
+    if layout.num_joints == joints:
+      break
+  else:
+    raise errors.CheckpointError(f"no layout has {joints} joints ({key})")
+  model = models.create(
+    name, num_classes=classes, skeleton=layout, num_persons=max(persons, 1)
+  )
+  return model, max(persons, 1)
+
+
+def _is_fixed_adjacency(name, key, array):
+  if name != "agcn" or not key.endswith(".gcn1.A"):
+    return False
+  return any(
+    array.shape == layout.adjacency().shape
+    and np.allclose(array, layout.adjacency(), atol=1e-6)
+    for layout in skeletons.LAYOUTS.values()
+  )
+
+
+def _check_shapes(name, table, arrays):
+  """Returns what is misshapen, given all keys."""
+  model, persons = _recognise(name, arrays)
+  x = jax.ShapeDtypeStruct(
+    (1, persons, 2, model.skeleton.num_joints, 3), np.float32
+  )
+  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+  problems = []
+  for key, entry in table.items():
+    node = shapes
+    for step in entry.path:
+      node = node[step]
+    # Takes no memory.
+    expected = np.broadcast_to(np.zeros(()), node.shape)[entry.slot].shape
+    try:
+      found = entry.transform(arrays[key]).shape
+    except ValueError:
+      found = None
+    if found != expected:
+      problems.append(
+        f"misshapen: {key} has shape {arrays[key].shape}, which does not give"
+        f" {expected}"
+      )
+  return problems
 
 
 def _assemble(table, arrays):
@@ -61,7 +220,7 @@ def _assemble(table, arrays):
   parts = {}
   for key, entry in table.items():
     part = entry.transform(arrays[key])
-    parts.setdefault(entry.path, []).append((key, entry.slot, part))
+    parts.setdefault(entry.path, []).append((entry.slot, part))
   tree = {}
   for path, pieces in parts.items():
     node = tree
@@ -73,166 +232,32 @@ def _assemble(table, arrays):
 
 def _merge(pieces):
   """Joins the tensors of one variable: stacked, or side by side at the end."""
-  _, slot, first = pieces[0]
+  slot, first = pieces[0]
   if slot == (...,):
     return first
-  for key, _, part in pieces:
-    if part.shape != first.shape:
-      raise ValueError(f"{key} has shape {part.shape}, not {first.shape}")
   axis = 0 if isinstance(slot[0], int) else -1
   join = np.stack if axis == 0 else np.concatenate
-  return join([part for _, _, part in pieces], axis=axis)
+  return join([part for _, part in pieces], axis=axis)
 
 
-def table(name: str) -> dict[str, Entry]:
-  """Returns where each tensor of a reference's state dict goes."""
-  return _TABLES[name]()
+def main(argv: list[str] | None = None) -> None:
+  """Command line; see `--help`."""
+  parser = argparse.ArgumentParser(
+    prog="python -m sgcl_jax.import_torch",
+    description="Converts a reference's PyTorch checkpoint.",
+  )
+  parser.add_argument(
+    "--backbone", required=True, choices=sorted(torch_tables.TABLES)
+  )
+  parser.add_argument(
+    "--checkpoint", required=True, help="a .pt or .pth file of weights"
+  )
+  parser.add_argument(
+    "--out", required=True, help="the workdir that evaluation reads"
+  )
+  args = parser.parse_args(argv)
+  run(args.backbone, args.checkpoint, args.out)
 
 
-def _matrix(x):
-  """Linear [out, in] or 1x1 convolution [out, in, 1, 1] to [in, out]."""
-  return x.reshape(x.shape[:2]).T
-
-
-def _temporal(x):
-  """Convolution [out, in, k, 1] to [k, 1, in, out]."""
-  return x.transpose(2, 3, 1, 0)
-
-
-def _scalar(x):
-  return x.reshape(())
-
-
-def _parameter(key, path, transform=np.asarray):
-  return {key: Entry(("params", *path), transform=transform)}
-
-
-def _dense(key, path, slot=(...,), transform=_matrix):
-  return {
-    f"{key}.weight": Entry(("params", *path, "kernel"), slot, transform),
-    f"{key}.bias": Entry(("params", *path, "bias"), slot),
-  }
-
-
-def _norm(key, path, slot=(...,)):
-  return {
-    f"{key}.weight": Entry(("params", *path, "scale"), slot),
-    f"{key}.bias": Entry(("params", *path, "bias"), slot),
-    f"{key}.running_mean": Entry(("batch_stats", *path, "mean"), slot),
-    f"{key}.running_var": Entry(("batch_stats", *path, "var"), slot),
-  }
-
-
-def _branches(key, path, names):
-  """One dense layer per sub-graph, stacked: {reference's name: ours}."""
-  entries = {}
-  for theirs, ours in names.items():
-    for i in range(3):
-      conv = f"{key}.{theirs.format(i)}"
-      entries[f"{conv}.weight"] = Entry(
-        ("params", *path, f"{ours}kernel"), (i,), _matrix
-      )
-      entries[f"{conv}.bias"] = Entry(("params", *path, f"{ours}bias"), (i,))
-  return entries
-
-
-def _multi_scale(key, path, width):
-  """The temporal convolution of CTR-GCN, whose branches lie side by side."""
-  entries = {}
-  for i in range(4):
-    slot = (..., slice(i * width, (i + 1) * width))
-    branch = f"{key}.branches.{i}"
-    entries |= _dense(f"{branch}.0", (*path, "entry"), slot)
-    last = {0: "3.bn", 1: "3.bn", 2: "4", 3: "1"}[i]
-    entries |= _norm(f"{branch}.{last}", (*path, "exit_norm"), slot)
-    if i < 3:
-      entries |= _norm(f"{branch}.1", (*path, "entry_norm"), slot)
-    if i < 2:
-      conv = (*path, f"conv_{i + 1}")
-      entries |= _dense(f"{branch}.3.conv", conv, transform=_temporal)
-  return entries
-
-
-def _stack(stack, channels, gcn, first_shortcut):
-  """Yields (key, path, gcn, features) of each block, with its shortcuts."""
-  for i, (features, stride) in enumerate(stack):
-    key, path = f"l{i + 1}", (f"block_{i}",)
-    spatial = f"{key}.{gcn}"
-    entries = _norm(f"{spatial}.bn", (*path, "spatial_norm"))
-    if channels != features:
-      entries |= _dense(f"{spatial}.down.0", (*path, "spatial_shortcut"))
-      entries |= _norm(f"{spatial}.down.1", (*path, "spatial_shortcut_norm"))
-    if (i > 0 or first_shortcut) and (channels, 1) != (features, stride):
-      entries |= _dense(f"{key}.residual.conv", (*path, "shortcut"))
-      entries |= _norm(f"{key}.residual.bn", (*path, "shortcut_norm"))
-    yield key, path, features, entries
-    channels = features
-
-
-def _ctrgcn():
-  entries = _norm("data_bn", ("input", "norm")) | _dense("fc", ("head",))
-  for key, path, features, shared in _stack(
-    blocks.TEN_BLOCKS, 3, "gcn1", first_shortcut=False
-  ):
-    spatial = (*path, "spatial")
-    names = ("query", "key", "value", "graph")
-    entries |= shared
-    entries |= _parameter(f"{key}.gcn1.PA", (*spatial, "adjacency"))
-    entries |= _parameter(f"{key}.gcn1.alpha", (*spatial, "alpha"), _scalar)
-    entries |= _branches(
-      f"{key}.gcn1.convs",
-      spatial,
-      {f"{{}}.conv{i}": f"{name}_" for i, name in enumerate(names, 1)},
-    )
-    entries |= _multi_scale(f"{key}.tcn1", (*path, "temporal"), features // 4)
-  return entries
-
-
-def _agcn():
-  entries = _norm("data_bn", ("input", "norm")) | _dense("fc", ("head",))
-  for key, path, _, shared in _stack(
-    blocks.TEN_BLOCKS, 3, "gcn1", first_shortcut=False
-  ):
-    spatial, temporal = (*path, "spatial"), (*path, "temporal")
-    entries |= shared
-    entries |= _parameter(f"{key}.gcn1.PA", (*spatial, "adjacency"))
-    names = {"conv_a.{}": "query_", "conv_b.{}": "key_"}
-    entries |= _branches(f"{key}.gcn1", spatial, names)
-    value = (*spatial, "value")
-    entries |= _branches(f"{key}.gcn1", value, {"conv_d.{}": ""})
-    conv = (*temporal, "conv")
-    entries |= _dense(f"{key}.tcn1.conv", conv, transform=_temporal)
-    entries |= _norm(f"{key}.tcn1.bn", (*temporal, "norm"))
-  return entries
-
-
-def _infogcn():
-  entries = _norm("data_bn", ("input", "norm"))
-  entries |= _parameter("pos_embedding", ("position",), lambda x: x[0])
-  names = {
-    "to_joint_embedding": "embedding",
-    "fc": "bottleneck",
-    "fc_mu": "latent_mean",
-    "fc_logvar": "latent_log_variance",
-    "decoder": "head",
-  }
-  for theirs, ours in names.items():
-    entries |= _dense(theirs, (ours,))
-  for key, path, features, shared in _stack(
-    infogcn.STACK, 64, "agcn", first_shortcut=True
-  ):
-    gcn, spatial = f"{key}.agcn", (*path, "spatial")
-    entries |= shared
-    entries |= _parameter(f"{gcn}.shared_topology", (*spatial, "adjacency"))
-    value = (*spatial, "value")
-    entries |= _branches(gcn, value, {"conv_d.{}": ""})
-    entries |= _dense(f"{gcn}.attn.to_qk", (*spatial, "query_key"))
-    norm = (*spatial, "norm")
-    entries |= _parameter(f"{gcn}.attn.ln.weight", (*norm, "scale"))
-    entries |= _parameter(f"{gcn}.attn.ln.bias", (*norm, "bias"))
-    branches = (*path, "temporal", "branches")
-    entries |= _multi_scale(f"{key}.tcn", branches, features // 4)
-  return entries
-
-
-_TABLES = {"ctrgcn": _ctrgcn, "agcn": _agcn, "infogcn": _infogcn}
+if __name__ == "__main__":
+  errors.run(main)

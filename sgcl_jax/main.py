@@ -14,7 +14,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sgcl_jax import errors
+from sgcl_jax import errors, parallel
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "An experiment of configs/, with options after a colon."
@@ -81,6 +81,8 @@ def _default_workdir(config):
 
 
 def _set_up_jax(config):
+  if config.model.get("remat"):
+    parallel.keep_remat_on_cpu()
   logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
   jax.config.update("jax_default_matmul_precision", config.matmul_precision)
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):

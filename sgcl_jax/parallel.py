@@ -5,6 +5,8 @@ The only file that maps. The state has no device axis: it goes in and comes out
 whole, equal on all replicas.
 """
 
+import importlib.util
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +41,22 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
 
   return run
+
+
+def keep_remat_on_cpu() -> None:
+  """Keeps XLA from undoing rematerialisation on CPU; before any computation.
+
+  There a pass removes the barriers that `jax.checkpoint` sets, and the next one
+  merges what is computed twice. GPUs need that pass, so where a plugin for an
+  accelerator is installed nothing is set.
+  """
+  accelerators = ("jax_plugins", "libtpu")
+  on_cpu = jax.config.jax_platforms == "cpu" or not any(
+    importlib.util.find_spec(name) for name in accelerators
+  )
+  if on_cpu:
+    flag = "--xla_disable_hlo_passes=cse_barrier_expander"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
 
 
 def check_batch_size(size: int, name: str) -> None:

@@ -96,6 +96,11 @@ def _train(config, workdir, clips, test_clips, optimizer, state):
 
 def _check_progress(config, saved, current):
   """Returns how many epochs a run has, of this data and not too many."""
+  if "imported_from" in saved:
+    raise errors.WorkdirError(
+      "the workdir holds imported weights; train from them with"
+      " --config.init_from=<it> and another --workdir"
+    )
   if saved["data"] != current["data"]:
     raise errors.WorkdirError(
       f"{config.data.dir} is not the data that this run began with; use another"

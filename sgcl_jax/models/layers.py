@@ -188,11 +188,15 @@ class BatchNorm(nn.Module):
       y = x.astype(scale.dtype)
       mean, var, count = self._statistics(y)
       if not self.is_initializing():
-        running_mean.value += self.momentum * (mean - running_mean.value)
         unbiased = var * (count / max(count - 1, 1))
-        running_var.value += self.momentum * (unbiased - running_var.value)
+        self._move(running_mean, mean)
+        self._move(running_var, unbiased)
     factor = lax.rsqrt(var + self.epsilon) * scale
     return ((x.astype(scale.dtype) - mean) * factor + bias).astype(x.dtype)
+
+  def _move(self, running, new):
+    # Not in place: the old value may be an array of the caller's.
+    running.value = running.value + self.momentum * (new - running.value)
 
   def _statistics(self, x):
     """Mean and biased variance [F] over the global batch, and its count."""

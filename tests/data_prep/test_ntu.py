@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep import ntu, ntu60, records
+from data_prep import ntu, ntu60
+from sgcl_jax import errors
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 RAW = REPO.parent / "shared" / "golden" / "raw"
@@ -125,7 +126,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_reports_a_broken_file(kind):
   data, message = BROKEN[kind]
-  with pytest.raises(records.DataError) as error:
+  with pytest.raises(errors.DataError) as error:
     ntu.parse_clip(data)
   assert message in str(error.value)
 
@@ -134,7 +135,7 @@ def test_reports_truncation_anywhere():
   data = make_text(make_frames(make_joints(0, 2)), "\n")
   lines = data.splitlines(keepends=True)
   for count in range(len(lines)):
-    with pytest.raises(records.DataError, match=f"line {count + 1}: the file"):
+    with pytest.raises(errors.DataError, match=f"line {count + 1}: the file"):
       ntu.parse_recording(b"".join(lines[:count]))
 
 
@@ -246,7 +247,7 @@ def test_splits_as_the_reference(golden):
 
 @pytest.mark.parametrize("name", ["S1C2P3R1A58", NAME + "x", "", NAME.lower()])
 def test_refuses_a_name(name):
-  with pytest.raises(records.DataError, match="not of the form"):
+  with pytest.raises(errors.DataError, match="not of the form"):
     ntu.parse_name(name)
 
 
@@ -306,7 +307,7 @@ def test_reports_all_broken_files_and_leaves_nothing(tmp_path):
   (raw / f"{NAME}.skeleton").write_bytes(BROKEN["joints"][0])
   (raw / "S001C001P001R001A002.skeleton").touch()
   before = sorted(tmp_path.rglob("*"))
-  with pytest.raises(records.DataError) as error:
+  with pytest.raises(errors.DataError) as error:
     ntu60.convert(raw, tmp_path / "out")
   lines = str(error.value).splitlines()
   assert "2 files are broken" in lines[0]
@@ -326,14 +327,14 @@ def test_reports_a_wrong_file(tmp_path, path, message):
   write_raw(tmp_path)
   (tmp_path / path).parent.mkdir(exist_ok=True)
   (tmp_path / path).touch()
-  with pytest.raises(records.DataError, match=message):
+  with pytest.raises(errors.DataError, match=message):
     ntu60.find_files(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
 def test_refuses_what_holds_no_clips(tmp_path, name):
   (tmp_path / "empty").mkdir()
-  with pytest.raises(records.DataError, match=f"{name}.*--raw"):
+  with pytest.raises(errors.DataError, match=f"{name}.*--raw"):
     ntu60.convert(tmp_path / name, tmp_path / "out")
 
 

@@ -11,7 +11,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_prep import nw_ucla, records
+from data_prep import nw_ucla
+from sgcl_jax import errors
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 ARCHIVE = REPO.parent / "shared" / "data" / "nw_ucla" / nw_ucla.ARCHIVE
@@ -104,7 +105,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_reports_a_broken_file(kind):
   text, message = BROKEN[kind]
-  with pytest.raises(records.DataError) as error:
+  with pytest.raises(errors.DataError) as error:
     nw_ucla.parse_clip(BAD, text.encode())
   assert message in str(error.value)
 
@@ -121,7 +122,7 @@ def test_reports_a_broken_file(kind):
 )
 def test_reports_an_unknown_name(name, message):
   data = json.dumps(make_content(name)).encode()
-  with pytest.raises(records.DataError, match=message):
+  with pytest.raises(errors.DataError, match=message):
     nw_ucla.parse_clip(name, data)
 
 
@@ -137,7 +138,7 @@ def test_reports_all_broken_files_at_once(tmp_path, packed):
   raw = tmp_path / nw_ucla.ARCHIVE if packed else tmp_path / "raw"
   (write_archive if packed else write_tree)(raw, files)
   before = sorted(tmp_path.rglob("*"))
-  with pytest.raises(records.DataError) as error:
+  with pytest.raises(errors.DataError) as error:
     convert(tmp_path, raw, allow_incomplete=True)
   lines = str(error.value).splitlines()
   assert len(lines) == 5
@@ -153,7 +154,7 @@ def test_reports_all_broken_files_at_once(tmp_path, packed):
 def test_reports_duplicates(tmp_path):
   write_tree(tmp_path / "raw" / "1", make_files())
   write_tree(tmp_path / "raw" / "2", dict([*make_files().items()][:1]))
-  with pytest.raises(records.DataError, match="2/a01.*a second file"):
+  with pytest.raises(errors.DataError, match="2/a01.*a second file"):
     convert(tmp_path, tmp_path / "raw", allow_incomplete=True)
 
 
@@ -163,7 +164,7 @@ def test_reports_a_truncated_archive(tmp_path, kept):
   write_archive(path, make_files())
   data = path.read_bytes()
   path.write_bytes(data[: int(kept * len(data)) if 0 < kept < 1 else kept])
-  with pytest.raises(records.DataError, match="archive is damaged"):
+  with pytest.raises(errors.DataError, match="archive is damaged"):
     convert(tmp_path, path, allow_incomplete=True)
   assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -175,7 +176,7 @@ def test_reports_a_flipped_byte(tmp_path, position):
   data = bytearray(path.read_bytes())
   data[int(position * len(data))] ^= 0xFF
   path.write_bytes(data)
-  with pytest.raises(records.DataError, match="archive is damaged"):
+  with pytest.raises(errors.DataError, match="archive is damaged"):
     convert(tmp_path, path, allow_incomplete=True)
 
 
@@ -223,7 +224,7 @@ def test_converts(tmp_path, form, monkeypatch, capsys):
 def test_refuses_an_incomplete_set(tmp_path, capsys):
   write_tree(tmp_path / "raw", make_files())
   before = sorted(tmp_path.rglob("*"))
-  with pytest.raises(records.DataError) as error:
+  with pytest.raises(errors.DataError) as error:
     convert(tmp_path, tmp_path / "raw")
   for text in ("2 train, 2 test", "1,020 train, 464 test", "--allow_incomp"):
     assert text in str(error.value)
@@ -236,13 +237,13 @@ def test_refuses_an_incomplete_set(tmp_path, capsys):
 def test_refuses_what_holds_no_clips(tmp_path, name):
   (tmp_path / "empty").mkdir()
   (tmp_path / "all_sqe.zip").touch()
-  with pytest.raises(records.DataError, match=f"{name}.*--raw"):
+  with pytest.raises(errors.DataError, match=f"{name}.*--raw"):
     convert(tmp_path, tmp_path / name)
 
 
 def test_refuses_an_existing_destination_before_reading(tmp_path):
   (tmp_path / "out").mkdir()
-  with pytest.raises(records.DataError, match="--overwrite"):
+  with pytest.raises(errors.DataError, match="--overwrite"):
     convert(tmp_path, tmp_path / "absent")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep import records
+from sgcl_jax import errors
 
 CLASSES = ("walk", "sit down", "carry")
 
@@ -117,7 +118,7 @@ def test_equal_clips_make_equal_files(tmp_path):
   ],
 )
 def test_refuses_a_bad_clip_and_leaves_nothing(tmp_path, clip, message):
-  with pytest.raises(records.DataError, match=message):
+  with pytest.raises(errors.DataError, match=message):
     write(tmp_path / "new" / "toy", [*PAIRS, ("train", clip)])
   assert not tree(tmp_path)
 
@@ -138,7 +139,7 @@ def test_leaves_nothing_after_any_error(tmp_path, error):
 
 
 def test_refuses_no_clips(tmp_path):
-  with pytest.raises(records.DataError, match="no clip"):
+  with pytest.raises(errors.DataError, match="no clip"):
     write(tmp_path / "toy", [])
   assert not tree(tmp_path)
 
@@ -146,7 +147,7 @@ def test_refuses_no_clips(tmp_path):
 def test_refuses_an_existing_destination(tmp_path):
   write(tmp_path / "toy", PAIRS[:1])
   before = tree(tmp_path)
-  with pytest.raises(records.DataError, match="toy exists.*--overwrite"):
+  with pytest.raises(errors.DataError, match="toy exists.*--overwrite"):
     write(tmp_path / "toy", PAIRS)
   assert tree(tmp_path) == before
 
@@ -170,6 +171,6 @@ def test_never_overwrites_what_is_no_data_set(tmp_path, name):
   path = tmp_path / name
   path.parent.mkdir(exist_ok=True)
   path.write_text("precious")
-  with pytest.raises(records.DataError, match="--out"):
+  with pytest.raises(errors.DataError, match="--out"):
     write(tmp_path / "toy", PAIRS, overwrite=True)
   assert path.read_text() == "precious"
