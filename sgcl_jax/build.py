@@ -151,11 +151,12 @@ def make_augment(config: ConfigDict) -> Callable[..., jax.Array]:
       the differences along bones a second time.
   """
   modality = config.data.modality
-  if _makes_bones(config) and "bone" in modality:
-    if config.model.k not in (None, 1):
+  if _makes_bones(config):
+    k = config.model.k
+    if k is not None and (k == 1) != ("bone" in modality):
       raise errors.ConfigError(
-        f"config.model.k={config.model.k} with data.modality={modality}: the"
-        " bones of InfoGCN are k=1; for other k choose joint or joint_motion"
+        f"config.model.k={k} with data.modality={modality!r}: bones are k=1 of"
+        " InfoGCN, and all other k go with joint or joint_motion"
       )
     modality = modality.replace("bone", "joint")
   return augment.make_augment(

@@ -79,7 +79,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       'reading PyTorch files needs one more package: pip install -e ".[torch]"'
     ) from error
   try:
-    content = ptloader.load(path, weights_only=True, torchscript_mode="strict")
+    with open(path, "rb") as file:
+      content = ptloader.load(file, torchscript_mode="strict")
   except OSError:
     raise
   except Exception as error:  # Of ptloader, pickle, zipfile and numpy.

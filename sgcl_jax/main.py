@@ -63,8 +63,9 @@ def _run(config):
 
   run = evaluate.run if _MODE.value == "evaluate" else train.run
   summary = run(config, workdir)
+  weights = f"epoch {summary['epoch']}" if summary["epoch"] else "imported"
   print(
-    f"epoch {summary['epoch']}: top-1 {summary['top1']:.2f} %,"
+    f"{weights}: top-1 {summary['top1']:.2f} %,"
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"
   )
   return summary
@@ -111,6 +112,9 @@ def _main(argv):
     main(argv)
   except (errors.UserError, OSError) as error:
     _fail(error)
+  except KeyboardInterrupt:
+    print("interrupted; the same command goes on from here", file=sys.stderr)
+    sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ def _scalar(x):
   return x.reshape(())
 
 
+def _position(x):
+  """Embedding [1, V, F] to [V, F]."""
+  return x.reshape(x.shape[1:])
+
+
 def _parameter(key, path, transform=np.asarray):
   return {key: Entry(("params", *path), transform=transform)}
 
@@ -144,7 +149,7 @@ def _agcn():
 
 def _infogcn():
   entries = _norm("data_bn", ("input", "norm"))
-  entries |= _parameter("pos_embedding", ("position",), lambda x: x[0])
+  entries |= _parameter("pos_embedding", ("position",), _position)
   names = {
     "to_joint_embedding": "embedding",
     "fc": "bottleneck",
