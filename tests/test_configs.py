@@ -1,10 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options after the colon, and the paper's numbers in the configs."""
 
+import numpy as np
 import pytest
 
-from configs import common, ctrgcn_ntu60, ctrgcn_ucla, quickstart
-from sgcl_jax import augment, build, optim
+from configs import (
+  agcn_ntu60,
+  agcn_ntu120,
+  agcn_ucla,
+  common,
+  ctrgcn_ntu60,
+  ctrgcn_ntu120,
+  ctrgcn_ucla,
+  infogcn_ntu60,
+  infogcn_ntu120,
+  infogcn_ucla,
+  quickstart,
+)
+from sgcl_jax import augment, build, errors, optim
+
+NTU60 = [ctrgcn_ntu60, agcn_ntu60, infogcn_ntu60]
+NTU120 = [ctrgcn_ntu120, agcn_ntu120, infogcn_ntu120]
+UCLA = [ctrgcn_ucla, agcn_ucla, infogcn_ucla]
+EXPERIMENTS = NTU60 + NTU120 + UCLA
 
 
 def test_options_are_parsed():
@@ -25,34 +43,96 @@ def test_modalities_are_those_of_the_transform():
   assert common.MODALITIES == augment.MODALITIES
 
 
-@pytest.mark.parametrize("config", [ctrgcn_ntu60, ctrgcn_ucla])
+@pytest.mark.parametrize("config", EXPERIMENTS)
 def test_the_papers_numbers(config):
   """Sec. 4.2 and the released configurations."""
+  ucla, info = config in UCLA, "infogcn" in config.__name__
   config = config.get_config()
-  ucla = config.skeleton == "ucla"
   contrast = config.contrast
   assert contrast.rows_per_class == (342 if ucla else 684)
   assert contrast.features == 256 and contrast.momentum == 0.85
   assert contrast.num_hard_positives == 128
   assert contrast.num_hard_negatives == contrast.num_random_negatives == 512
-  assert build.temperature(config) == (0.8 if ucla else 1.0)
-  assert config.batch_size == (16 if ucla else 64)
+  assert config.batch_size == (16 if ucla else 128 if info else 64)
   assert config.data.repeats == (5 if ucla else 1)
   assert config.data.window == (52 if ucla else 64)
-  assert config.optim.weight_decay == (1e-4 if ucla else 4e-4)
+  weight_decay = 5e-4 if info else 1e-4 if ucla else 4e-4
+  assert config.optim.weight_decay == weight_decay
+  smoothing = config.loss.label_smoothing
+  terms = config.loss.latent_prior, config.loss.latent_mean
+  assert (smoothing, *terms) == ((0.1, 0.1, 1e-4) if info else (0, 0, 0))
   rates = optim.learning_rates(config.optim)
-  assert len(rates) == 65 and rates[0] == pytest.approx(0.02)
-  assert rates[49] == pytest.approx(0.1 if ucla else 0.01)
-  assert rates[64] == pytest.approx(0.01 if ucla else 0.001)
+  assert len(rates) == (110 if info else 65)
+  assert rates[0] == pytest.approx(0.02) and rates[4] == pytest.approx(0.1)
+  decays = (90, 100) if info else (50,) if ucla else (35, 55)
+  for i, epoch in enumerate(decays):
+    assert rates[epoch - 1] == pytest.approx(0.1 ** (i + 1))
+    assert rates[epoch] == pytest.approx(0.1 ** (i + 2))
 
 
-@pytest.mark.parametrize("config", [ctrgcn_ntu60, ctrgcn_ucla, quickstart])
-@pytest.mark.parametrize("modality", common.MODALITIES)
-def test_every_stream_has_a_temperature(config, modality):
-  config = config.get_config(f"modality={modality}")
-  assert 0.5 <= build.temperature(config) <= 1.5
-  config.contrast.temperature = 2.0
-  assert build.temperature(config) == 2.0
+# Streams joint, bone, joint motion, bone motion; FACTS 3.1 and Tab. 16.
+TEMPERATURES = {
+  (ctrgcn_ntu60, "xsub"): (1.0, 0.5, 0.5, 0.5),
+  (ctrgcn_ntu60, "xview"): (0.8, 0.5, 1.0, 0.8),
+  (ctrgcn_ntu120, "xsub"): (0.8, 0.5, 0.8, 1.0),
+  (ctrgcn_ntu120, "xset"): (0.5, 0.5, 0.5, 0.5),
+  (agcn_ntu60, "xsub"): (0.5, 1.0, 0.5, 1.0),
+  (agcn_ntu60, "xview"): (0.8, 0.8, 1.0, 0.5),
+  (agcn_ntu120, "xsub"): (1.0, 1.0, 0.5, 0.5),
+  (agcn_ntu120, "xset"): (0.8, 0.5, 1.0, 0.5),
+}
+
+
+@pytest.mark.parametrize("config", [*EXPERIMENTS, quickstart])
+def test_temperatures(config):
+  splits = ["xsub", "xset" if config in NTU120 else "xview"]
+  for split in splits if config not in UCLA else [None]:
+    options = [f"split={split}"] if split else []
+    expected = TEMPERATURES.get((config, split), (0.8,) * 4)
+    for modality, tau in zip(common.MODALITIES, expected, strict=True):
+      arg = ",".join([*options, f"modality={modality}"])
+      made = config.get_config(arg)
+      assert build.temperature(made) == tau
+      made.contrast.temperature = 2.0
+      assert build.temperature(made) == 2.0
+
+
+@pytest.mark.parametrize(
+  ("modality", "k"),
+  [("joint", 8), ("bone", 1), ("joint_motion", 8), ("bone_motion", 1)],
+)
+def test_infogcn_makes_the_bones_itself(modality, k):
+  config = infogcn_ucla.get_config(f"modality={modality}")
+  assert build.make_model(config).k == k
+  x = np.random.default_rng(0).normal(size=(2, 9, 1, 20, 3)).astype(np.float32)
+  ours = build.make_augment(config)(x, np.array([9, 9]), None)
+  plain = ctrgcn_ucla.get_config(
+    f"modality={modality.replace('bone', 'joint')}"
+  )
+  expected = build.make_augment(plain)(x, np.array([9, 9]), None)
+  np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize(("modality", "k"), [("bone", 2), ("joint", 1)])
+def test_a_stream_and_a_k_that_contradict(modality, k):
+  config = infogcn_ucla.get_config(f"modality={modality}")
+  config.model.k = k
+  with pytest.raises(errors.ConfigError, match=f"config.model.k={k} with data"):
+    build.check(config)
+  config.model.k = 2
+  config.data.modality = "joint_motion"
+  build.check(config)
+
+
+@pytest.mark.parametrize("config", [infogcn_ntu60, infogcn_ntu120])
+def test_infogcn_wants_aligned_bodies(config, make_data):
+  config = config.get_config()
+  config.update(skeleton="ucla", num_persons=1)
+  config.data.dir = str(make_data({"xsub_train_xview_train": 3}))
+  with pytest.raises(errors.DataError, match="are not aligned.*--align --out"):
+    build.load_clips(config, "train")
+  config.data.require_aligned = False
+  assert len(build.load_clips(config, "train")) == 3
 
 
 def test_a_field_of_the_split_is_followed():

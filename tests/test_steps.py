@@ -5,7 +5,10 @@ import jax
 import numpy as np
 import pytest
 
+from configs import infogcn_ucla
 from sgcl_jax import build, input_pipeline, parallel, steps
+from sgcl_jax.models import infogcn
+from tests.conftest import TINY
 
 
 @pytest.fixture
@@ -78,6 +81,24 @@ def test_replicas_equal_one_device(tiny_config, clips, num_replicas, arg, x64):
   if arg is None:
     active = [float(metrics["active_anchors"]) for metrics in logged_one]
     assert any(0 < fraction < 1 for fraction in active), active
+  assert_close(many, one, 1e-9)
+  assert_close(logged_many, logged_one, 1e-9)
+
+
+@pytest.mark.parametrize("num_replicas", [2, 8])
+def test_replicas_of_a_random_backbone(
+  tiny_config, clips, num_replicas, monkeypatch, x64
+):
+  """InfoGCN: latent noise, dropout, and terms that are no sums over clips."""
+  monkeypatch.setattr(infogcn, "STACK", ((16, 1), (32, 2)))
+  config = infogcn_ucla.get_config()
+  small = {**TINY, "model.width": 64, "model.graph_block": 1}
+  del small["backbone"]
+  config.update_from_flattened_dict({**small, "model.dropout": 0.5})
+  one, logged_one = run_replicas(config, clips, 1, count=3)
+  many, logged_many = run_replicas(config, clips, num_replicas, count=3)
+  assert float(logged_one[0]["latent_prior"]) > 0
+  assert float(logged_one[0]["latent_mean"]) > 0
   assert_close(many, one, 1e-9)
   assert_close(logged_many, logged_one, 1e-9)
 

@@ -46,9 +46,9 @@ class Block(nn.Module):
     # Almost zero at first: the block starts as its shortcut.
     start = nn.initializers.constant(1e-6)
     y = self.norm(scale_init=start, name="spatial_norm")(y)
-    y = nn.relu(y + self._match(x, 1, "spatial_shortcut"))
+    y = nn.relu(y + self._match(x, 1, "spatial_shortcut")).astype(x.dtype)
     y = self.temporal(self.features, self.stride, self.norm, name="temporal")(y)
-    return nn.relu(y + shortcut), graph
+    return nn.relu(y + shortcut).astype(x.dtype), graph
 
   def _match(self, x, stride, name):
     """Returns x with F channels at this stride."""

@@ -74,6 +74,7 @@ class ChannelTopologyConv(nn.Module):
     # product over joints. The two products before it put them in front, which
     # saves the transpositions that took a third of the step on CPU. And alpha
     # scales the kernel, not the V * V * F numbers that come of it.
+    wide = layers.widen(x).dtype
     x = x.reshape(b * t * v, c)
     y, graphs = 0.0, []
     for i in range(s):
@@ -87,6 +88,8 @@ class ChannelTopologyConv(nn.Module):
       value = value_kernel[i].T.astype(x.dtype) @ x.T
       value += value_bias[i][:, None].astype(x.dtype)
       value = value.reshape(self.features, b, t, v)
-      y += jnp.einsum("fbuv,fbtv->fbtu", topology, value)
+      y += jnp.einsum(
+        "fbuv,fbtv->fbtu", topology, value, preferred_element_type=wide
+      )
     y = y.reshape(self.features, b * t * v).T.reshape(b, t, v, self.features)
     return y, jnp.stack(graphs, axis=1)

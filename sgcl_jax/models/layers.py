@@ -176,7 +176,10 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Returns x [..., F] normalised per channel, in the dtype of x."""
+    """Returns x [..., F] normalised per channel, in single precision at least.
+
+    What follows casts down, after it has added or rectified.
+    """
     features = x.shape[-1]
     scale = self.param("scale", self.scale_init, (features,))
     bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -192,7 +195,7 @@ class BatchNorm(nn.Module):
         self._move(running_mean, mean)
         self._move(running_var, unbiased)
     factor = lax.rsqrt(var + self.epsilon) * scale
-    return ((x.astype(scale.dtype) - mean) * factor + bias).astype(x.dtype)
+    return (x.astype(scale.dtype) - mean) * factor + bias
 
   def _move(self, running, new):
     # Not in place: the old value may be an array of the caller's.
@@ -287,6 +290,7 @@ class MultiScaleTemporalConv(nn.Module):
     x = Dense(self.features, **inits, name="entry")(x)
     point = x[:, :: self.stride, :, 3 * width :]
     x = nn.relu(norm(name="entry_norm")(x[..., : 3 * width]))
+    x = x.astype(point.dtype)
     wide, wider, pooled = jnp.split(x, 3, axis=-1)
     branches = [
       self._conv(wide, width, dilation=1),

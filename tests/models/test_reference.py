@@ -108,6 +108,28 @@ def test_infogcn_equals_reference(name, case, k, edges, golden, precision):
   assert_close(graph, expected, 1e-10 if exact else 5e-5)
 
 
+@pytest.mark.parametrize("backbone", [*BACKBONES, "infogcn"])
+@pytest.mark.parametrize("name", SETS)
+def test_bfloat16_is_near(backbone, name, golden):
+  data = golden(f"A_{backbone}_{name}.npz")
+  variables = load_variables(backbone, data, "float32")
+  x = load_input(data, "float32")
+  case = {"infogcn": "k8/" if name == "ntu" else "k8_released/"}
+  edges = (
+    {"edges": "released"} if (backbone, name) == ("infogcn", "ucla") else {}
+  )
+  exact = data[case.get(backbone, "") + "logits"]
+  model = build(backbone, name, dtype="bfloat16", **edges)
+  logits, graph = jax.jit(model.apply)(variables, x)
+  assert logits.dtype == graph.dtype == jnp.float32
+  scale = np.abs(exact).max()
+  assert np.abs(logits - exact).max() <= 2e-2 * scale
+  ordered = np.sort(exact, axis=1)
+  clear = ordered[:, -1] - ordered[:, -2] > 4e-2 * scale
+  same = np.argmax(logits, axis=1) == np.argmax(exact, axis=1)
+  assert same[clear].all()
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", SETS)
 def test_train_equals_reference(backbone, name, golden, precision):
