@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tqdm
 
-from data_prep import ntu, records
+from data_prep import align, ntu, records
 from sgcl_jax import errors
 
 NUM_CLASSES = 60
@@ -86,11 +86,16 @@ def find_files(raw: pathlib.Path) -> tuple[list[pathlib.Path], int]:
 
 def read_clips(
   files: Sequence[pathlib.Path],
+  alignment: str | None = None,
+  notes: dict[str, list[str]] | None = None,
 ) -> Iterator[tuple[str, records.Clip]]:
   """Reads clips one at a time.
 
   Args:
     files: Raw files.
+    alignment: None, or how bodies are turned as InfoGCN's: `own` or `released`
+      (see `align.align`).
+    notes: Takes what was unusual about the alignment, by clip.
 
   Yields:
     Cell, and clip with skeleton [T, 2, 25, 3], zeros for an absent person.
@@ -107,20 +112,32 @@ def read_clips(
       problems.append(f"{path}: {error}")
       continue
     if not problems:
-      clip = records.Clip(path.stem, name.action - 1, ntu.pad_persons(joints))
+      joints = ntu.pad_persons(joints)
+      if alignment:
+        joints, unusual = align.align(
+          joints, as_released=alignment == "released"
+        )
+        if unusual and notes is not None:
+          notes[path.stem] = unusual
+      clip = records.Clip(path.stem, name.action - 1, joints)
       yield get_cell(name), clip
   if problems:
     _refuse(problems)
 
 
 def convert(
-  raw: pathlib.Path, out: pathlib.Path, *, overwrite: bool = False
+  raw: pathlib.Path,
+  out: pathlib.Path,
+  *,
+  alignment: str | None = None,
+  overwrite: bool = False,
 ) -> None:
   """Converts the data set and prints what it holds.
 
   Args:
     raw: Directory of `.skeleton` files.
     out: Directory of the data set.
+    alignment: As of `read_clips`.
     overwrite: Replace a data set that is there.
 
   Raises:
@@ -137,9 +154,10 @@ def convert(
     )
   lengths = []
   labels = set()
+  notes = {}
 
   def clips():
-    for cell, clip in read_clips(files):
+    for cell, clip in read_clips(files, alignment, notes):
       lengths.append(len(clip.skeleton))
       labels.add(clip.label)
       yield cell, clip
@@ -155,9 +173,15 @@ def convert(
       "NTU RGB+D 60, 3D joints in metres from the first actor's first spine "
       "joint, cells of X-Sub and X-View."
     ),
+    aligned=bool(alignment),
     overwrite=overwrite,
   )
-  _print_summary(counts, lengths, labels, out)
+  backbone = "infogcn" if alignment else "ctrgcn"
+  _print_summary(counts, lengths, labels, out, backbone)
+  if notes:
+    print(f"notice: {len(notes):,} clips were unusual to align, and are kept:")
+    for name, what in notes.items():
+      print(f"  {name}: {', '.join(what)}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -175,14 +199,27 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--out",
     type=pathlib.Path,
-    default=pathlib.Path("data/ntu60"),
-    help="directory to write (default: %(default)s)",
+    help="directory to write (default: data/ntu60, or data/ntu60_aligned)",
+  )
+  parser.add_argument(
+    "--align",
+    nargs="?",
+    const="own",
+    choices=("own", "released"),
+    help="turn each body by its first frame, as InfoGCN wants it; released: a"
+    " person who is absent at first is left out, as in InfoGCN's code",
   )
   parser.add_argument(
     "--overwrite", action="store_true", help="replace the data set at --out"
   )
   args = parser.parse_args(argv)
-  convert(args.raw, args.out, overwrite=args.overwrite)
+  default = "data/ntu60_aligned" if args.align else "data/ntu60"
+  convert(
+    args.raw,
+    args.out or pathlib.Path(default),
+    alignment=args.align,
+    overwrite=args.overwrite,
+  )
 
 
 def _refuse(problems):
@@ -192,7 +229,7 @@ def _refuse(problems):
   )
 
 
-def _print_summary(counts, lengths, labels, out):
+def _print_summary(counts, lengths, labels, out, backbone):
   splits = collections.Counter()
   for cell, count in counts.items():
     splits.update({split: count for split in SPLITS if split in cell})
@@ -204,7 +241,10 @@ def _print_summary(counts, lengths, labels, out):
     f"{max(lengths)} longest"
   )
   print(f"wrote   {out}")
-  print("next    python -m sgcl_jax.main --config configs/ctrgcn_ntu60.py")
+  print(
+    f"next    python -m sgcl_jax.main --config configs/{backbone}_ntu60.py"
+    f" --config.data.dir={out}"
+  )
 
 
 if __name__ == "__main__":
