@@ -24,13 +24,12 @@ TEMPERATURES = {
 
 
 def get_config(arg=None):
-  """Options: split=xsub|xview, modality=<stream>, gcl=true|false."""
-  arg = common.parse_arg(
-    arg, split=("xsub", "xview"), modality=common.MODALITIES, gcl=True
-  )
+  """Options: split=xsub|xview, modality=<stream>, gcl=true|false,
+  contrast=paper|released."""
+  arg = common.parse_arg(arg, split=("xsub", "xview"), **common.OPTIONS)
   config = common.base()
   common.ntu60(config, arg.split, arg.modality)
-  config.gcl = arg.gcl
+  common.contrast(config, arg)
   config.backbone = "agcn"
   config.contrast.temperatures.update(TEMPERATURES)
   return config

@@ -11,13 +11,12 @@ from configs import common
 
 
 def get_config(arg=None):
-  """Options: modality=<stream>, gcl=true|false, recipe=paper|short."""
-  arg = common.parse_arg(
-    arg, modality=common.MODALITIES, gcl=True, recipe=("paper", "short")
-  )
+  """Options: modality=<stream>, gcl=true|false,
+  contrast=paper|released, recipe=paper|short."""
+  arg = common.parse_arg(arg, recipe=("paper", "short"), **common.OPTIONS)
   config = common.base()
   common.ucla(config, arg.modality)
-  config.gcl = arg.gcl
+  common.contrast(config, arg)
   config.backbone = "agcn"
   common.ctrgcn_ucla_optim(config)
   if arg.recipe == "short":

@@ -7,6 +7,12 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
+# Options of every experiment.
+OPTIONS = {
+  "modality": MODALITIES,
+  "gcl": True,
+  "contrast": ("paper", "released"),
+}
 
 
 def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
@@ -86,6 +92,8 @@ def base() -> ConfigDict:
   # SkeletonGCL (Sec. 4.2).
   config.gcl = True
   config.contrast = ConfigDict()
+  # released: the authors' published code instead of the paper.
+  config.contrast.variant = "paper"
   config.contrast.features = 256
   config.contrast.rows_per_class = 684
   config.contrast.momentum = 0.85
@@ -98,6 +106,12 @@ def base() -> ConfigDict:
   # What an anchor does while the bank holds too few rows: skip, partial.
   config.contrast.cold_start = "skip"
   return config
+
+
+def contrast(config: ConfigDict, arg: ConfigDict) -> None:
+  """Sets the options `gcl` and `contrast`."""
+  config.gcl = arg.gcl
+  config.contrast.variant = arg.contrast
 
 
 def ntu60(config: ConfigDict, split: str, modality: str) -> None:

@@ -12,13 +12,12 @@ from configs import common
 
 
 def get_config(arg=None):
-  """Options: split=xsub|xset, modality=<stream>, gcl=true|false."""
-  arg = common.parse_arg(
-    arg, split=("xsub", "xset"), modality=common.MODALITIES, gcl=True
-  )
+  """Options: split=xsub|xset, modality=<stream>, gcl=true|false,
+  contrast=paper|released."""
+  arg = common.parse_arg(arg, split=("xsub", "xset"), **common.OPTIONS)
   config = common.base()
   common.ntu120(config, arg.split, arg.modality)
-  config.gcl = arg.gcl
+  common.contrast(config, arg)
   common.infogcn(config)
   common.infogcn_ntu(config)
   return config

@@ -11,17 +11,18 @@ from configs import common
 
 
 def get_config(arg=None):
-  """Options: split=xsub|xview, modality=<stream>, gcl=true|false."""
+  """Options: split=xsub|xview, modality=<stream>, gcl=true|false,
+  contrast=paper|released."""
   arg = common.parse_arg(
     arg,
     split=("xsub", "xview"),
     # The actions differ by their motion: its stream learns them fastest.
-    modality=("joint_motion", "joint", "bone", "bone_motion"),
-    gcl=True,
+    **common.OPTIONS
+    | {"modality": ("joint_motion", "joint", "bone", "bone_motion")},
   )
   config = common.base()
   common.ntu60(config, arg.split, arg.modality)
-  config.gcl = arg.gcl
+  common.contrast(config, arg)
   config.num_classes = 10
   config.contrast.temperature = 0.8
   config.model.width = 32  # Half of CTR-GCN's, a third of its time.

@@ -54,6 +54,11 @@ def check(config: ConfigDict) -> None:
     value = _get(config, key)
     if value < minimum:
       raise errors.ConfigError(f"config.{key}={value} is less than {minimum}")
+  if config.contrast.variant not in ("paper", "released"):
+    raise errors.ConfigError(
+      f"config.contrast.variant={config.contrast.variant!r} is neither"
+      " paper nor released"
+    )
   if config.contrast.cold_start not in ("skip", "partial"):
     raise errors.ConfigError(
       f"config.contrast.cold_start={config.contrast.cold_start!r} is neither"
@@ -208,13 +213,32 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Builds the optimizer; its rate is constant within an epoch."""
   rates = jnp.asarray(optim.learning_rates(config.optim))
-  return optim.sgd(lambda step: rates[step // steps_per_epoch], config.optim)
+  sgd = optim.sgd(lambda step: rates[step // steps_per_epoch], config.optim)
+  return freeze_projection(config, sgd)
+
+
+def freeze_projection(
+  config: ConfigDict, optimizer: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  """Keeps the projection at its draw where the released code does."""
+  if config.contrast.variant != "released":
+    return optimizer
+  return optax.partition(
+    {"backbone": optimizer, "projection": optax.set_to_zero()},
+    lambda params: {name: name for name in params},
+  )
 
 
 def init_state(
-  config: ConfigDict, optimizer: optax.GradientTransformation
+  config: ConfigDict, optimizer: optax.GradientTransformation, num_rows: int
 ) -> state_lib.TrainState:
-  """Draws the initial state; the backbone's does not depend on `config.gcl`."""
+  """Draws the initial state; the backbone's does not depend on `config.gcl`.
+
+  Args:
+    config: Of `configs/`.
+    optimizer: Of `make_optimizer`.
+    num_rows: Clips of an epoch, repeats included.
+  """
   model = make_model(config)
   x = input_shape(config)
   variables = model.lazy_init(steps.make_key(config.seed, "backbone"), x)
@@ -225,7 +249,7 @@ def init_state(
     _, graph = jax.eval_shape(model.apply, variables, x)
     key = steps.make_key(config.seed, "projection")
     params["projection"] = projection.lazy_init(key, graph)["params"]
-    banks = steps.init_banks(config.num_classes, config.contrast)
+    banks = steps.init_banks(config.num_classes, num_rows, config.contrast)
   return state_lib.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

@@ -76,6 +76,8 @@ def _default_workdir(config):
   parts = [name.stem, config.data.split, config.data.modality]
   if not config.gcl:
     parts.append("nogcl")
+  elif config.contrast.variant != "paper":
+    parts.append(config.contrast.variant)
   if config.recipe != "paper":
     parts.append(config.recipe)
   return os.path.join("runs", "_".join(parts))

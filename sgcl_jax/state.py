@@ -6,15 +6,15 @@ from typing import Any
 import jax
 from flax import struct
 
-from sgcl_jax.contrast import memory
+from sgcl_jax.contrast import memory, released
 
 
 @struct.dataclass
 class Banks:
-  """The memory of the contrast (paper Sec. 3.2)."""
+  """The memory of the contrast (paper Sec. 3.2); released, no semantic one."""
 
-  instance: memory.InstanceBank
-  semantic: memory.SemanticBank
+  instance: memory.InstanceBank | released.ClipBank
+  semantic: memory.SemanticBank | None
 
 
 @struct.dataclass

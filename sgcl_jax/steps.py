@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from sgcl_jax import losses, parallel
 from sgcl_jax import state as state_lib
 from sgcl_jax.contrast import losses as contrast_losses
-from sgcl_jax.contrast import memory
+from sgcl_jax.contrast import memory, released
 
 TrainState = state_lib.TrainState
 Metrics = dict[str, jax.Array]
@@ -94,7 +94,7 @@ def make_train_step(
       banks, logged = state.banks, {}
       if projection is not None:
         embeddings = projection.apply({"params": params["projection"]}, graph)
-        banks = _write(banks, embeddings, batch["label"], config.contrast)
+        banks = _write(banks, embeddings, batch, config.contrast)
         contrasts, logged = _contrast(
           banks,
           embeddings,
@@ -120,9 +120,7 @@ def make_train_step(
     metrics |= {name: _mean(*pair) for name, pair in logged.items()}
     metrics["gradient_norm"] = optax.tree.norm(grads)
     if banks is not None:
-      metrics["bank_fill"] = jnp.mean(
-        banks.instance.fill / config.contrast.rows_per_class
-      )
+      metrics["bank_fill"] = _fill(banks.instance)
     state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
@@ -148,8 +146,18 @@ def make_eval_step(
   return eval_step
 
 
-def init_banks(num_classes: int, config: ConfigDict) -> state_lib.Banks:
-  """Returns empty memory banks."""
+def init_banks(
+  num_classes: int, num_rows: int, config: ConfigDict
+) -> state_lib.Banks:
+  """Returns empty memory banks.
+
+  Args:
+    num_classes: L.
+    num_rows: Clips of an epoch, the rows of the released code's bank.
+    config: `variant`, `features` and `rows_per_class`.
+  """
+  if config.variant == "released":
+    return state_lib.Banks(released.init_bank(num_rows, config.features), None)
   return state_lib.Banks(
     memory.init_instance_bank(
       num_classes, config.rows_per_class, config.features
@@ -178,10 +186,14 @@ def _correct(logits, labels):
   return hits.sum(), jnp.array(len(labels), logits.dtype)
 
 
-def _write(banks, embeddings, labels, config):
-  """Writes the global batch, in its order, into both banks."""
+def _write(banks, embeddings, batch, config):
+  """Writes the global batch, in its order, into the banks."""
   embeddings = _gather(lax.stop_gradient(embeddings))
-  labels = _gather(labels)
+  labels = _gather(batch["label"])
+  if config.variant == "released":
+    index = _gather(batch["index"])
+    bank = released.update_bank(banks.instance, embeddings, labels, index)
+    return state_lib.Banks(bank, None)
   return state_lib.Banks(
     memory.update_instance_bank(banks.instance, embeddings, labels),
     memory.update_semantic_bank(
@@ -192,7 +204,9 @@ def _write(banks, embeddings, labels, config):
 
 def _contrast(banks, embeddings, labels, keys, config, temperature):
   """Returns the terms of Eq. 7 and what to log, as (sum, count) pairs."""
-  instance = contrast_losses.instance_loss(
+  is_released = config.variant == "released"
+  loss_fn = (released if is_released else contrast_losses).instance_loss
+  instance = loss_fn(
     embeddings,
     labels,
     banks.instance,
@@ -203,9 +217,11 @@ def _contrast(banks, embeddings, labels, keys, config, temperature):
     num_random_negatives=config.num_random_negatives,
     cold_start=config.cold_start,
   )
-  semantic = contrast_losses.semantic_loss(
-    embeddings, labels, banks.semantic, temperature=temperature
-  )
+  terms = {"instance": (instance.loss_sum, instance.num_pairs)}
+  if not is_released:
+    terms["semantic"] = contrast_losses.semantic_loss(
+      embeddings, labels, banks.semantic, temperature=temperature
+    )
   sums = instance.diagnostics
   num_anchors = jnp.array(len(labels), embeddings.dtype)
   logged = {
@@ -219,11 +235,14 @@ def _contrast(banks, embeddings, labels, keys, config, temperature):
       sums["num_negatives"],
     ),
   }
-  terms = {
-    "instance": (instance.loss_sum, instance.num_pairs),
-    "semantic": semantic,
-  }
   return terms, logged
+
+
+def _fill(bank):
+  """Returns the share of the rows that are written."""
+  if isinstance(bank, released.ClipBank):
+    return jnp.mean(bank.labels >= 0)
+  return jnp.mean(bank.fill / memory.rows_per_class(bank))
 
 
 def _gather(x):

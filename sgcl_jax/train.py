@@ -48,7 +48,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
   steps_per_epoch = config.data.repeats * len(clips) // config.batch_size
   _check_clips(config, clips, steps_per_epoch)
   optimizer = build.make_optimizer(config, steps_per_epoch)
-  state = build.init_state(config, optimizer)
+  num_rows = config.data.repeats * len(clips)
+  state = build.init_state(config, optimizer, num_rows)
   if config.init_from:
     state = _start_from(config, state)
   with workdir_lib.claim(config, workdir):
@@ -195,7 +196,8 @@ class _Epoch:
     mean = {name: total / self._num_steps for name, total in self._sums.items()}
     parts = [f"loss {mean['loss']:.3f}"]
     if self._config.gcl:
-      parts.append(f"contrast {mean['instance'] + mean['semantic']:.3f}")
+      contrast = mean["instance"] + mean.get("semantic", 0.0)
+      parts.append(f"contrast {contrast:.3f}")
       parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
     return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
 
@@ -215,7 +217,8 @@ def _check_clips(config, clips, steps_per_epoch):
     feasibility.check(
       np.bincount(clips.labels, minlength=config.num_classes),
       clips.class_names,
-      visits=config.optim.num_epochs * config.data.repeats,
+      num_epochs=config.optim.num_epochs,
+      repeats=config.data.repeats,
       config=config.contrast,
     )
 

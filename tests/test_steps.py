@@ -26,7 +26,7 @@ def make_batches(clips, count):
 def run_replicas(config, clips, num_replicas, count=5):
   """Runs steps on `num_replicas` emulated replicas; returns state, metrics."""
   optimizer = build.make_optimizer(config, 12)
-  state = build.init_state(config, optimizer)
+  state = build.init_state(config, optimizer, 96)
   exact = jax.config.jax_enable_x64
   if exact:
     state = jax.tree.map(to_double, state)
@@ -142,7 +142,7 @@ def test_the_banks_hold_the_batch_and_pass_no_gradient(tiny_config, clips):
 
 def test_every_trained_parameter_moves(tiny_config, clips):
   config = tiny_config(**{"optim.weight_decay": 0.0})
-  start = build.init_state(config, build.make_optimizer(config, 12))
+  start = build.init_state(config, build.make_optimizer(config, 12), 96)
   state, _ = run_replicas(config, clips, 1)
   before = jax.tree_util.tree_leaves_with_path(start.params)
   after = jax.tree.leaves(state.params)

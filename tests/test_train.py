@@ -194,8 +194,8 @@ def test_all_modalities_train(tmp_path, tiny_config, modality):
 def test_the_contrast_leaves_the_rest_of_the_draws_alone(tiny_config):
   with_gcl, without = tiny_config(), tiny_config("gcl=false")
   optimizer = build.make_optimizer(with_gcl, STEPS_PER_EPOCH)
-  one = build.init_state(with_gcl, optimizer)
-  other = build.init_state(without, optimizer)
+  one = build.init_state(with_gcl, optimizer, 96)
+  other = build.init_state(without, optimizer, 96)
   assert other.banks is None and set(other.params) == {"backbone"}
   jax.tree.map(
     np.testing.assert_array_equal,

@@ -113,8 +113,8 @@ def instance_loss(
     num_random_negatives=num_random_negatives,
     cold_start=cold_start,
   )
-  positive = _gather(similarity, chosen.positives, chosen.positive_mask)
-  negative = _gather(similarity, chosen.negatives, chosen.negative_mask)
+  positive = gather(similarity, chosen.positives, chosen.positive_mask)
+  negative = gather(similarity, chosen.negatives, chosen.negative_mask)
   loss_sum, num_pairs = info_nce(
     positive,
     negative,
@@ -122,17 +122,30 @@ def instance_loss(
     chosen.negative_mask,
     temperature,
   )
-  dtype = similarity.dtype
-  diagnostics = {
-    "num_active": jnp.sum(chosen.active, dtype=dtype),
-    "positive_similarity_sum": jnp.sum(positive),
-    "num_positives": jnp.sum(chosen.positive_mask, dtype=dtype),
-    "negative_similarity_sum": jnp.sum(negative),
-    "num_negatives": jnp.sum(chosen.negative_mask, dtype=dtype),
-  }
   return InstanceLoss(
-    loss_sum, num_pairs, chosen, jax.lax.stop_gradient(diagnostics)
+    loss_sum, num_pairs, chosen, summarize(chosen, positive, negative)
   )
+
+
+def summarize(
+  sample: sampling.Sample, positive: jax.Array, negative: jax.Array
+) -> dict[str, jax.Array]:
+  """Returns the diagnostics of `InstanceLoss`.
+
+  Args:
+    sample: The rows that were drawn.
+    positive: [N, K] their similarities, 0 where masked.
+    negative: [N, K'].
+  """
+  dtype = positive.dtype
+  sums = {
+    "num_active": jnp.sum(sample.active, dtype=dtype),
+    "positive_similarity_sum": jnp.sum(positive),
+    "num_positives": jnp.sum(sample.positive_mask, dtype=dtype),
+    "negative_similarity_sum": jnp.sum(negative),
+    "num_negatives": jnp.sum(sample.negative_mask, dtype=dtype),
+  }
+  return jax.lax.stop_gradient(sums)
 
 
 def semantic_loss(
@@ -188,8 +201,10 @@ def _normalize_anchors(embeddings, rows):
   return projection.normalize(embeddings.astype(dtype))
 
 
-def _gather(similarity, columns, mask):
-  """Returns similarity[n, columns[n]] where `mask`, else 0.
+def gather(
+  similarity: jax.Array, columns: jax.Array, mask: jax.Array
+) -> jax.Array:
+  """Returns similarity[n, columns[n]], [N, K], where `mask`, else 0.
 
   The masked entries get distinct columns beyond the end, so all are distinct
   and the gradient is a scatter without conflicts: same bits in every run.

@@ -58,7 +58,7 @@ def hard_positives(
   )[:, 0]  # [N, P]
   num_filled, _ = _count_filled(bank, labels)
   valid = jnp.arange(size) < num_filled[:, None]
-  slots, mask = _top_k(-own, valid, num)
+  slots, mask = top_k(-own, valid, num)
   return labels[:, None].astype(jnp.int32) * size + slots, mask
 
 
@@ -79,7 +79,7 @@ def hard_negatives(
   Returns:
     rows [N, K] int32, hardest first, and mask [N, K].
   """
-  return _top_k(similarity, _negative_rows(bank, labels), num)
+  return top_k(similarity, _negative_rows(bank, labels), num)
 
 
 def random_negatives(
@@ -103,17 +103,12 @@ def random_negatives(
     rows [N, K] int32 in random order, and mask [N, K].
   """
   valid = _negative_rows(bank, labels)
-  n, num_rows = valid.shape
+  n = len(valid)
   if taken is not None:
     valid = valid.at[jnp.arange(n)[:, None], taken].set(
       False, unique_indices=True
     )
-  # The largest of independent uniform scores are a uniform subset. float32 in
-  # every run, so that a double precision run draws the same rows.
-  scores = jax.vmap(
-    lambda key: jax.random.uniform(key, (num_rows,), jnp.float32)
-  )(keys)
-  return _top_k(scores, valid, num)
+  return draw(keys, valid, num)
 
 
 def sample(
@@ -149,13 +144,10 @@ def sample(
   Raises:
     ValueError: If `cold_start` is unknown.
   """
-  if cold_start == "skip":
+  min_positives = min_negatives = 1
+  if needs_all(cold_start):
     min_positives = num_hard_positives
     min_negatives = num_hard_negatives + num_random_negatives
-  elif cold_start == "partial":
-    min_positives = min_negatives = 1
-  else:
-    raise ValueError(f"cold_start is skip or partial, not {cold_start!r}")
   n, num_rows = similarity.shape
   assert num_rows == bank.rows.shape[0], (num_rows, bank.rows.shape)
   assert labels.shape == keys.shape == (n,), (labels.shape, keys.shape, n)
@@ -179,6 +171,53 @@ def sample(
   )
 
 
+def needs_all(cold_start: str) -> bool:
+  """Tells whether an anchor waits until the bank holds all rows it asks for.
+
+  Raises:
+    ValueError: If `cold_start` is neither `skip` nor `partial`.
+  """
+  if cold_start not in ("skip", "partial"):
+    raise ValueError(f"cold_start is skip or partial, not {cold_start!r}")
+  return cold_start == "skip"
+
+
+def draw(
+  keys: jax.Array, valid: jax.Array, num: int
+) -> tuple[jax.Array, jax.Array]:
+  """Draws columns uniformly without replacement.
+
+  Args:
+    keys: [N] PRNG keys.
+    valid: [N, Q] bool, which columns may be drawn.
+    num: How many; at most Q are returned.
+
+  Returns:
+    columns [N, K] int32 in random order, and mask [N, K].
+  """
+  # The largest of independent uniform scores are a uniform subset. float32 in
+  # every run, so that a double precision run draws the same rows.
+  shape = valid.shape[1:]
+  scores = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))
+  return top_k(scores(keys), valid, num)
+
+
+def top_k(
+  scores: jax.Array, valid: jax.Array, num: int
+) -> tuple[jax.Array, jax.Array]:
+  """Returns columns [N, K] int32 of the best valid scores, and their mask.
+
+  Args:
+    scores: [N, Q].
+    valid: [N, Q] bool.
+    num: How many; at most Q are returned.
+  """
+  num = min(num, scores.shape[1])
+  _, columns = jax.lax.top_k(jnp.where(valid, scores, -jnp.inf), num)
+  # With fewer valid entries than `num`, top_k goes on with masked ones.
+  return columns, jnp.take_along_axis(valid, columns, axis=1)
+
+
 def _count_filled(bank, labels):
   """Returns [N] and [N]: filled rows of the own class and of all others."""
   own = labels[:, None] == jnp.arange(bank.fill.shape[0])
@@ -192,11 +231,3 @@ def _negative_rows(bank, labels):
   filled = jnp.arange(size) < bank.fill[:, None]  # [L, P]
   other = labels[:, None] != jnp.arange(num_classes)  # [N, L]
   return (other[:, :, None] & filled).reshape(labels.shape[0], -1)
-
-
-def _top_k(scores, valid, num):
-  """Returns columns [N, K] int32 of the best valid scores, and their mask."""
-  num = min(num, scores.shape[1])
-  _, columns = jax.lax.top_k(jnp.where(valid, scores, -jnp.inf), num)
-  # With fewer valid entries than `num`, top_k goes on with masked ones.
-  return columns, jnp.take_along_axis(valid, columns, axis=1)

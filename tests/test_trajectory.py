@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Six training steps of the released code, step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import ctrgcn_ucla
+from sgcl_jax import (
+  build,
+  import_torch,
+  optim,
+  parallel,
+  state,
+  steps,
+  torch_tables,
+)
+from sgcl_jax.contrast import released, sampling
+
+GOLDEN = "F_trajectory_ctrgcn_ucla.npz"
+# Rounding errors grow from step to step (golden README, note 2).
+MILD_FLOAT32 = (1e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2)
+
+
+@pytest.fixture
+def run(golden, monkeypatch):
+  """Returns a runner: (gcl, dtype) -> (rates -> (metrics, final state))."""
+
+  def make(gcl, dtype):
+    data = golden(GOLDEN)
+    config = ctrgcn_ucla.get_config(f"contrast=released,gcl={gcl}".lower())
+    config.contrast.temperature = float(data["T"])
+    config.contrast.num_hard_positives = int(data["positive_num"])
+    config.contrast.num_hard_negatives = int(data["negative_num"])
+    config.contrast.num_random_negatives = int(data["negative_num"])
+    config.optim.weight_decay = float(data["weight_decay"])
+
+    # The stored draws: the "key" of an anchor is the number of the step.
+    draws = jnp.asarray(data["rand_bank_idx"], jnp.int32)
+    monkeypatch.setattr(
+      steps,
+      "clip_keys",
+      lambda seed, purpose, step, position: step + 0 * position,
+    )
+    monkeypatch.setattr(
+      sampling,
+      "draw",
+      lambda keys, valid, num: (
+        jnp.maximum(draws[keys[0]], 0),
+        draws[keys[0]] >= 0,
+      ),
+    )
+
+    @jax.jit
+    def step(train_state, batch, rate):
+      train_step = steps.make_train_step(
+        build.make_model(config, axis_name=parallel.AXIS),
+        build.make_projection(config),
+        make_optimizer(config, rate),
+        lambda skeleton, num_frames, keys: skeleton,
+        config,
+        build.temperature(config),
+      )
+      mapped = jax.vmap(train_step, axis_name=parallel.AXIS, in_axes=(None, 0))
+      result = mapped(train_state, jax.tree.map(lambda x: x[None], batch))
+      return jax.tree.map(lambda x: x[0], result)
+
+    def follow(rates):
+      current = init_state(config, data, dtype)
+      logged = []
+      for i, rate in enumerate(rates):
+        batch = {
+          "skeleton": data["x"][i].astype(dtype).transpose(0, 4, 2, 3, 1),
+          "num_frames": np.full(8, 52),
+          "label": data["labels"][i].astype(np.int32),
+          "index": data["index"][i].astype(np.int32),
+          "position": np.arange(8),
+        }
+        current, metrics = step(current, batch, jnp.asarray(rate, dtype))
+        logged.append(jax.device_get(metrics))
+      return logged, jax.device_get(current)
+
+    return follow
+
+  return make
+
+
+def make_optimizer(config, rate):
+  """As `build.make_optimizer`, for one step."""
+  return build.freeze_projection(config, optim.sgd(rate, config.optim))
+
+
+def init_state(config, data, dtype):
+  weights = {
+    key.removeprefix("state/"): data[key].astype(dtype)
+    for key in data.files
+    if key.startswith("state/")
+  }
+  variables = import_torch.convert("ctrgcn", weights)
+  params, banks = {"backbone": variables["params"]}, None
+  if config.gcl:
+    dense = {
+      "kernel": data["trans_weight"].T.astype(dtype),
+      "bias": data["trans_bias"].astype(dtype),
+    }
+    params["projection"] = {"dense": dense}
+    flags = data["flag_before"] > 0
+    labels = np.where(flags, data["label_all"], -1).astype(np.int32)
+    rows = data["bank_before"].astype(dtype)
+    banks = state.Banks(released.ClipBank(rows, labels), None)
+  return state.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=variables["batch_stats"],
+    constants={},
+    opt_state=make_optimizer(config, 0.0).init(params),
+    banks=banks,
+  )
+
+
+CASES = [
+  pytest.param("float32", ["mild"], id="float32"),
+  pytest.param("float64", ["mild", "hot"], id="float64"),
+]
+
+
+@pytest.mark.parametrize("gcl", [True, False])
+@pytest.mark.parametrize(("dtype", "kinds"), CASES)
+def test_equals_the_released_training(run, golden, gcl, dtype, kinds):
+  data = golden(GOLDEN)
+  exact = dtype == "float64"
+  with jax.enable_x64(exact), jax.default_matmul_precision("highest"):
+    follow = run(gcl, dtype)
+    for kind in kinds:
+      name = f"{'gcl' if gcl else 'ce_only'}_{kind}"
+      logged, final = follow(data[f"{name}/lr"])
+      compare(data, name, logged, final, exact)
+
+
+def compare(data, name, logged, final, exact):
+  suffix = "_f64" if exact else ""
+  tolerances = (1e-7,) * 6 if exact else MILD_FLOAT32
+  terms = {"total": "loss", "ce": "ce", "contrast": "instance"}
+  for i, (metrics, tolerance) in enumerate(
+    zip(logged, tolerances, strict=True)
+  ):
+    for theirs, ours in terms.items():
+      if f"{name}/{theirs}" in data:
+        expected = float(data[f"{name}/{theirs}{suffix}"][i])
+        assert float(metrics[ours]) == pytest.approx(expected, abs=tolerance), (
+          name,
+          i,
+          theirs,
+        )
+    assert float(metrics["accuracy"]) == data[f"{name}/acc{suffix}"][i]
+  assert_final(data, name, final, exact)
+  if final.banks is not None:
+    bank = final.banks.instance
+    flags = data[f"{name}/flag_after"] > 0
+    np.testing.assert_array_equal(bank.labels >= 0, flags)
+    kernel = final.params["projection"]["dense"]["kernel"]
+    np.testing.assert_array_equal(kernel, data["trans_weight"].T)
+    active = [float(metrics["active_anchors"]) for metrics in logged]
+    assert active == data["anchor_active"].mean(1).tolist()
+
+
+def assert_final(data, name, final, exact):
+  table = torch_tables.TABLES["ctrgcn"]()
+  tolerance = (1e-6 if "hot" in name else 1e-7) if exact else 5e-3
+  suffix = "_f64" if exact else ""
+  trees = {
+    f"{name}/final{suffix}/": final.params["backbone"],
+    f"{name}/final_bn{suffix}/": final.batch_stats,
+  }
+  checked = 0
+  for prefix, tree in trees.items():
+    for key in data.files:
+      if not key.startswith(prefix):
+        continue
+      entry = table[key.removeprefix(prefix)]
+      node = tree
+      for part in entry.path[1:]:
+        node = node[part]
+      ours, theirs = np.asarray(node)[entry.slot], entry.transform(data[key])
+      error = np.abs(ours - theirs).max()
+      assert error <= tolerance * np.abs(theirs).max(), (name, key, error)
+      checked += 1
+  assert checked == 9
