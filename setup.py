@@ -38,6 +38,11 @@ setuptools.setup(
     "tpu": ["jax[tpu]"],
     # Reads .pt files without PyTorch, and without running what is in them.
     "torch": ["ptloader>=0.3,<0.4"],
-    "test": ["ptloader>=0.3,<0.4", "pytest>=8,<10", "ruff>=0.17.6,<0.18"],
+    "test": [
+      "ptloader>=0.3,<0.4",
+      "pytest>=8,<10",
+      "pytest-xdist>=3.6,<4",
+      "ruff>=0.17.6,<0.18",
+    ],
   },
 )

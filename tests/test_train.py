@@ -304,6 +304,33 @@ def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny_config):
   train.run(tiny_config(**many, **{"contrast.cold_start": "partial"}), workdir)
 
 
+def test_the_released_contrast(tmp_path, tiny_config):
+  """One row per repeat and clip, and a projection that stays as drawn."""
+  config = tiny_config("contrast=released", **{"optim.num_epochs": 2})
+  train.run(config, tmp_path / "run")
+  leaves = read_state(tmp_path / "run")
+  bank = {key: leaf for key, leaf in leaves.items() if "instance" in key}
+  assert sorted(leaf.shape for leaf in bank.values()) == [(96,), (96, 16)]
+  assert not any("semantic" in key for key in leaves)
+  start = build.init_state(
+    config, build.make_optimizer(config, STEPS_PER_EPOCH), 96
+  )
+  kernel = start.params["projection"]["dense"]["kernel"]
+  found = [leaf for leaf in leaves.values() if leaf.shape == kernel.shape]
+  assert len(found) == 1  # It has no momentum either.
+  np.testing.assert_array_equal(found[0], kernel)
+  lines = metrics.read(tmp_path / "run")
+  last = [line for line in lines if line["split"] == "train"][-1]
+  assert last["bank_fill"] == last["active_anchors"] == 1.0
+  assert last["instance"] > 0 and "semantic" not in last
+
+  many = {"contrast.num_hard_positives": 11}  # Of 10 in an epoch.
+  with pytest.raises(
+    errors.ContrastError, match="repeated 2 times in an epoch"
+  ):
+    train.run(tiny_config("contrast=released", **many), tmp_path / "other")
+
+
 @pytest.mark.parametrize(
   "key, value, message",
   [
