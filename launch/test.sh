@@ -11,4 +11,6 @@ install_project test
   exit 1
 }
 .venv/bin/ruff check --quiet .
-exec .venv/bin/python -m pytest "$@"
+# Two processes: compilation, most of the time, does not use several cores. More
+# would need more memory than a small machine has.
+exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
