@@ -20,6 +20,8 @@ from sgcl_jax import errors
 NUM_CLASSES = 60
 NUM_SETUPS = 17
 NUM_CLIPS = 56578
+# Those of data_prep.synthetic, for which there is a config of its own.
+QUICKSTART_CLASSES = 10
 
 # Shahroudy et al., 2016, Sec. 4.3; all others are for testing.
 TRAIN_PERFORMERS = frozenset(
@@ -176,8 +178,10 @@ def convert(
     aligned=bool(alignment),
     overwrite=overwrite,
   )
-  backbone = "infogcn" if alignment else "ctrgcn"
-  _print_summary(counts, lengths, labels, out, backbone)
+  config = "infogcn_ntu60" if alignment else "ctrgcn_ntu60"
+  if not alignment and max(labels) < QUICKSTART_CLASSES:
+    config = "quickstart"
+  _print_summary(counts, lengths, labels, out, config)
   if notes:
     print(f"notice: {len(notes):,} clips were unusual to align, and are kept:")
     for name, what in notes.items():
@@ -229,7 +233,7 @@ def _refuse(problems):
   )
 
 
-def _print_summary(counts, lengths, labels, out, backbone):
+def _print_summary(counts, lengths, labels, out, config):
   splits = collections.Counter()
   for cell, count in counts.items():
     splits.update({split: count for split in SPLITS if split in cell})
@@ -242,7 +246,7 @@ def _print_summary(counts, lengths, labels, out, backbone):
   )
   print(f"wrote   {out}")
   print(
-    f"next    python -m sgcl_jax.main --config configs/{backbone}_ntu60.py"
+    f"next    python -m sgcl_jax.main --config configs/{config}.py"
     f" --config.data.dir={out}"
   )
 

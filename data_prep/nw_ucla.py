@@ -294,7 +294,10 @@ def _print_summary(pairs, out, found):
     f"{lengths.max()} longest"
   )
   print(f"wrote   {out}")
-  print("next    python -m sgcl_jax.main --config configs/ctrgcn_ucla.py")
+  print(
+    "next    python -m sgcl_jax.main --config configs/ctrgcn_ucla.py"
+    f" --config.data.dir={out}"
+  )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ install_project() {
   # Only when something changed: pip takes seconds even if all is there.
   local stamp=".venv/installed-${1:-}"
   if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ]; then
-    echo "installing (about 1.5 GB on disk, a minute or two)"
+    echo "installing (about 2.5 GB on disk, a minute or two)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       --editable ".${1:+[$1]}" || return 1
     touch "$stamp"

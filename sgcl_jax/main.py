@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains and evaluates: flags and dispatch, nothing else.
+"""Trains and evaluates an experiment of configs/; run again, it resumes.
 
-python -m sgcl_jax.main --config configs/ctrgcn_ntu60.py
+python -m sgcl_jax.main --config configs/ctrgcn_ucla.py:modality=bone,gcl=false
+python -m sgcl_jax.main --config configs/ctrgcn_ucla.py --config.seed=2
 """
 
 import contextlib

@@ -53,6 +53,13 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
   if config.init_from:
     state = _start_from(config, state)
   with workdir_lib.claim(config, workdir):
+    print(
+      f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
+      f" {config.optim.num_epochs} epochs of {steps_per_epoch} steps on"
+      f" {jax.local_device_count()} x {jax.devices()[0].device_kind};"
+      " the first step takes longer, as it is compiled",
+      flush=True,
+    )
     _train(config, workdir, clips, test_clips, optimizer, state)
     return evaluate.run(config, workdir)
 
