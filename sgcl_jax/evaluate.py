@@ -73,7 +73,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     "seed": metadata["seed"],
     "best_epoch_on_test": best_on_test(workdir, metadata["epoch"]),
     "matmul_precision": config.matmul_precision,
-    "device": f"{jax.local_device_count()} x {jax.devices()[0].device_kind}",
+    "device": parallel.describe_devices(),
     "versions": {
       "jax": jax.__version__,
       "jaxlib": jaxlib.__version__,

@@ -41,10 +41,12 @@ def convert(
     CheckpointError: If the backbone is unknown, or if keys are missing, unknown
       or of the wrong shape; all are listed.
   """
-  return _convert(name, _clean(state_dict))
+  variables, _, _ = _convert(name, _clean(state_dict))
+  return variables
 
 
 def _convert(name, arrays):
+  """Returns the variables, and the module and the input that they are for."""
   if name not in torch_tables.TABLES:
     raise errors.CheckpointError(
       f"unknown backbone {name!r}; known: {', '.join(torch_tables.TABLES)}"
@@ -57,12 +59,14 @@ def _convert(name, arrays):
     if key not in table and not _is_fixed_adjacency(name, key, arrays[key])
   ]
   if not problems:
-    problems = _check_shapes(name, table, arrays)
+    model, x = _recognise(name, arrays)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+    problems = _misshapen(table, arrays, shapes)
   if problems:
     raise errors.CheckpointError(
       f"not a state dict of {name}:\n" + "\n".join(problems)
     )
-  return _assemble(table, arrays)
+  return _assemble(table, arrays), model, x
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -108,21 +112,14 @@ def run(backbone: str, path: str | os.PathLike, out: str | os.PathLike) -> None:
   out = pathlib.Path(out)
   if out.exists() and any(out.iterdir()):
     raise errors.CheckpointError(f"{out} is not empty; choose another --out")
-  arrays = _clean(read(path))
-  variables = _convert(backbone, arrays)
-  model, persons = _recognise(backbone, arrays)
-  x = jax.ShapeDtypeStruct(
-    (1, persons, 2, model.skeleton.num_joints, 3), np.float32
-  )
+  variables, model, x = _convert(backbone, _clean(read(path)))
   # The reference does not save its prior; a new one serves further training.
-  constants = {}
-  if "constants" in jax.eval_shape(model.init, jax.random.key(0), x):
-    constants = model.lazy_init(jax.random.key(0), x)["constants"]
+  constants = model.lazy_init(jax.random.key(0), x).get("constants", {})
   identity = {
     "backbone": backbone,
     "num_classes": model.num_classes,
     "skeleton": model.skeleton.name,
-    "num_persons": persons,
+    "num_persons": model.num_persons,
     # The file does not tell what the input was.
     "model.k": checkpoint.ANY,
     "model.edges": checkpoint.ANY,
@@ -142,7 +139,7 @@ def run(backbone: str, path: str | os.PathLike, out: str | os.PathLike) -> None:
   checkpoints.close()
   print(
     f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
-    f" {persons} persons: {out}"
+    f" {model.num_persons} persons: {out}"
   )
 
 
@@ -159,7 +156,7 @@ def _clean(state_dict):
 
 
 def _recognise(name, arrays):
-  """Returns the module that has these shapes, and its persons.
+  """Returns the module that has these shapes, and the shape of an input.
 
   Raises:
     CheckpointError: If its joints are of no known layout.
@@ -168,16 +165,16 @@ def _recognise(name, arrays):
   key = {"infogcn": "l1.agcn.shared_topology"}.get(name, "l1.gcn1.PA")
   joints = arrays[key].shape[-1]
   channels = 64 if name == "infogcn" else 3
-  persons = len(arrays["data_bn.weight"]) // (joints * channels)
+  persons = max(len(arrays["data_bn.weight"]) // (joints * channels), 1)
   for layout in skeletons.LAYOUTS.values():
     if layout.num_joints == joints:
       break
   else:
     raise errors.CheckpointError(f"no layout has {joints} joints ({key})")
   model = models.create(
-    name, num_classes=classes, skeleton=layout, num_persons=max(persons, 1)
+    name, num_classes=classes, skeleton=layout, num_persons=persons
   )
-  return model, max(persons, 1)
+  return model, jax.ShapeDtypeStruct((1, persons, 2, joints, 3), np.float32)
 
 
 def _is_fixed_adjacency(name, key, array):
@@ -190,20 +187,13 @@ def _is_fixed_adjacency(name, key, array):
   )
 
 
-def _check_shapes(name, table, arrays):
-  """Returns what is misshapen, given all keys."""
-  model, persons = _recognise(name, arrays)
-  x = jax.ShapeDtypeStruct(
-    (1, persons, 2, model.skeleton.num_joints, 3), np.float32
-  )
-  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+def _misshapen(table, arrays, shapes):
+  """Lists what does not give the shapes of the variables."""
   problems = []
   for key, entry in table.items():
-    node = shapes
-    for step in entry.path:
-      node = node[step]
     # Takes no memory.
-    expected = np.broadcast_to(np.zeros(()), node.shape)[entry.slot].shape
+    whole = np.broadcast_to(np.zeros(()), entry.find(shapes).shape)
+    expected = whole[entry.slot].shape
     try:
       found = entry.transform(arrays[key]).shape
     except ValueError:

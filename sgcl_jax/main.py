@@ -2,7 +2,7 @@
 """Trains and evaluates an experiment of configs/; run again, it resumes.
 
 python -m sgcl_jax.main --config configs/ctrgcn_ucla.py:modality=bone,gcl=false
-python -m sgcl_jax.main --config configs/ctrgcn_ucla.py --config.seed=2
+python -m sgcl_jax.main --config configs/agcn_ucla.py --config.seed=2
 """
 
 import contextlib

@@ -59,6 +59,11 @@ def keep_remat_on_cpu() -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
 
 
+def describe_devices() -> str:
+  """Returns how many devices of which kind share a batch."""
+  return f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+
+
 def check_batch_size(size: int, name: str) -> None:
   """Raises ConfigError where a batch does not split over the devices."""
   if size < 1 or size % jax.local_device_count():

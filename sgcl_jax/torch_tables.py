@@ -2,7 +2,8 @@
 """Where each tensor of a reference's state dict goes."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ class Entry:
   path: tuple[str, ...]
   slot: tuple[Any, ...] = (...,)
   transform: Callable[[np.ndarray], np.ndarray] = np.asarray
+
+  def find(self, variables: Mapping[str, Any]) -> Any:
+    """Returns the whole variable, or whatever a tree holds in its place."""
+    return functools.reduce(lambda node, step: node[step], self.path, variables)
 
 
 def _matrix(x):

@@ -19,6 +19,7 @@ from sgcl_jax import (
   input_pipeline,
   metrics,
   optim,
+  parallel,
 )
 from sgcl_jax import workdir as workdir_lib
 from sgcl_jax.contrast import feasibility
@@ -45,18 +46,19 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
   workdir_lib.check_resume(config, workdir)
   clips = build.load_clips(config, "train")
   test_clips = build.load_clips(config, "test")
-  steps_per_epoch = config.data.repeats * len(clips) // config.batch_size
+  steps_per_epoch = _steps_per_epoch(config, clips)
   _check_clips(config, clips, steps_per_epoch)
   optimizer = build.make_optimizer(config, steps_per_epoch)
-  num_rows = config.data.repeats * len(clips)
-  state = build.init_state(config, optimizer, num_rows)
+  state = build.init_state(
+    config, optimizer, num_rows=config.data.repeats * len(clips)
+  )
   if config.init_from:
     state = _start_from(config, state)
   with workdir_lib.claim(config, workdir):
     print(
       f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
       f" {config.optim.num_epochs} epochs of {steps_per_epoch} steps on"
-      f" {jax.local_device_count()} x {jax.devices()[0].device_kind};"
+      f" {parallel.describe_devices()};"
       " the first step takes longer, as it is compiled",
       flush=True,
     )
@@ -85,7 +87,7 @@ def _train(config, workdir, clips, test_clips, optimizer, state):
   recorder = metrics.Recorder(workdir, int(state.step))
   try:
     for epoch in range(first_epoch, config.optim.num_epochs):
-      loop = _Epoch(config, epoch, len(clips), recorder)
+      loop = _Epoch(config, epoch, _steps_per_epoch(config, clips), recorder)
       state = loop.train(train_step, state, clips)
       test = {}
       if _is_due(epoch, config):
@@ -126,11 +128,11 @@ def _check_progress(config, saved, current):
 class _Epoch:
   """The steps of one epoch, with their record and the progress bar."""
 
-  def __init__(self, config, epoch, num_clips, recorder):
+  def __init__(self, config, epoch, steps_per_epoch, recorder):
     self._config = config
     self._epoch = epoch
     self._recorder = recorder
-    self._steps_per_epoch = config.data.repeats * num_clips // config.batch_size
+    self._steps_per_epoch = steps_per_epoch
     self._rate = float(optim.learning_rates(config.optim)[epoch])
     self._start = time.monotonic()
     self._sums = {}
@@ -207,6 +209,10 @@ class _Epoch:
       parts.append(f"contrast {contrast:.3f}")
       parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
     return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
+
+
+def _steps_per_epoch(config, clips):
+  return config.data.repeats * len(clips) // config.batch_size
 
 
 def _is_due(epoch, config):

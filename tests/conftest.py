@@ -53,6 +53,14 @@ def x64():
     yield
 
 
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+  """Each precision once, the products at their most exact."""
+  exact = request.param == "float64"
+  with jax.enable_x64(exact), jax.default_matmul_precision("highest"):
+    yield request.param
+
+
 def pytest_addoption(parser):
   parser.addoption("--slow", action="store_true", help="run the slow tests too")
 

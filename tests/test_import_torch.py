@@ -24,6 +24,7 @@ from sgcl_jax import (
   torch_tables,
   train,
 )
+from tests import reference
 
 BACKBONES = sorted(torch_tables.TABLES)
 
@@ -54,11 +55,8 @@ def invert(name):
   }
   state = {}
   for key, entry in torch_tables.TABLES[name]().items():
-    node = variables
-    for step in entry.path:
-      node = node[step]
     layout = layouts.get(entry.transform.__name__, lambda x: x)
-    state[key] = np.ascontiguousarray(layout(np.asarray(node)[entry.slot]))
+    state[key] = np.ascontiguousarray(layout(reference.pick(variables, entry)))
     if key.endswith("running_var"):
       counter = key.replace("running_var", "num_batches_tracked")
       state[counter] = np.array(7)

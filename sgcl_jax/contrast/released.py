@@ -99,6 +99,7 @@ def instance_loss(
     else (1, 1)
   )
   active = (own.sum(1) >= at_least[0]) & (others.sum(1) >= at_least[1])
+  own, others = own & active[:, None], others & active[:, None]
 
   scores = jax.lax.stop_gradient(similarity)
   positives, positive_mask = sampling.top_k(-scores, own, num_hard_positives)
@@ -106,22 +107,21 @@ def instance_loss(
   drawn, drawn_mask = sampling.draw(keys, others, num_random_negatives)
   sample = sampling.Sample(
     positives=positives,
-    positive_mask=positive_mask & active[:, None],
+    positive_mask=positive_mask,
     negatives=jnp.concatenate([hard, drawn], axis=1),
-    negative_mask=jnp.concatenate([hard_mask, drawn_mask], axis=1)
-    & active[:, None],
+    negative_mask=jnp.concatenate([hard_mask, drawn_mask], axis=1),
     active=active,
   )
-  positive = losses.gather(similarity, positives, sample.positive_mask)
+  positive = losses.gather(similarity, positives, positive_mask)
   # Each kind by itself: a row may be of both, and the columns of one `gather`
   # have to be distinct.
+  masks = hard_mask, drawn_mask
   sides = [
-    losses.gather(similarity, columns, mask & active[:, None])
-    for columns, mask in ((hard, hard_mask), (drawn, drawn_mask))
+    losses.gather(similarity, columns, mask)
+    for columns, mask in zip((hard, drawn), masks, strict=True)
   ]
-  masks = jnp.split(sample.negative_mask, [hard.shape[1]], axis=1)
   terms = [
-    losses.info_nce(positive, side, sample.positive_mask, mask, temperature)
+    losses.info_nce(positive, side, positive_mask, mask, temperature)
     for side, mask in zip(sides, masks, strict=True)
   ]
   return losses.InstanceLoss(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """2s-AGCN (Shi et al., 2019, https://arxiv.org/abs/1805.07694), one stream."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,11 +11,8 @@ from sgcl_jax.models import blocks, layers
 
 def create(**fields) -> nn.Module:
   """Returns 2s-AGCN; the fields are those of `blocks.TenBlocks`."""
-  spatial = functools.partial(
-    AdaptiveGraphConv, skeleton=fields.get("skeleton")
-  )
   return blocks.TenBlocks(
-    spatial=spatial, temporal=layers.TemporalConv, **fields
+    spatial=AdaptiveGraphConv, temporal=layers.TemporalConv, **fields
   )
 
 

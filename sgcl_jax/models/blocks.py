@@ -66,7 +66,7 @@ class TenBlocks(nn.Module):
     num_classes: L.
     skeleton: Joint layout.
     num_persons: M.
-    spatial: As of a `Block`.
+    spatial: As of a `Block`, and takes the skeleton.
     temporal: As of a `Block`.
     width: Features of the first block; the others are multiples of it.
     graph_block: Block whose graph is returned (paper Tab. 13).
@@ -114,26 +114,19 @@ class TenBlocks(nn.Module):
     feature, graph = encode(
       x,
       n,
-      [
-        (features * self.width // 64, stride) for features, stride in TEN_BLOCKS
-      ],
+      TEN_BLOCKS,
+      width=self.width,
       graph_block=self.graph_block,
       dtype=self.dtype,
       remat=self.remat,
       first_shortcut=False,
-      spatial=self.spatial,
+      spatial=functools.partial(self.spatial, skeleton=self.skeleton),
       temporal=self.temporal,
       norm=norm,
     )
     self.sow("intermediates", "feature", feature)
     x = layers.Dropout(self.dropout, train, self.axis_name)(feature)
-    head = layers.Dense(
-      self.num_classes,
-      layers.he_normal(self.num_classes),
-      layers.torch_uniform(x.shape[-1]),
-      name="head",
-    )
-    return head(x), graph
+    return layers.classifier(x.shape[-1], self.num_classes)(x), graph
 
 
 def encode(
@@ -141,6 +134,7 @@ def encode(
   num_clips: int,
   stack: Sequence[tuple[int, int]],
   *,
+  width: int,
   graph_block: int,
   dtype: Any,
   remat: bool,
@@ -152,7 +146,8 @@ def encode(
   Args:
     x: [B, T, V, C], the persons of all clips.
     num_clips: N.
-    stack: (features, stride) of each block.
+    stack: (features, stride) of each block, at a width of 64.
+    width: Scales the features.
     graph_block: Block whose graph is returned.
     dtype: Of the blocks, None for that of x.
     remat: Whether the backward pass computes the blocks again.
@@ -175,6 +170,7 @@ def encode(
   x = x.astype(dtype or x.dtype)
   for i, (features, stride) in enumerate(stack):
     residual = i > 0 or first_shortcut
+    features = features * width // 64
     x, graph = block(
       features, stride, residual=residual, name=f"block_{i}", **fields
     )(x)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """CTR-GCN (Chen et al., 2021, https://arxiv.org/abs/2107.12213)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,11 +11,10 @@ from sgcl_jax.models import blocks, layers
 
 def create(**fields) -> nn.Module:
   """Returns CTR-GCN; the fields are those of `blocks.TenBlocks`."""
-  spatial = functools.partial(
-    ChannelTopologyConv, skeleton=fields.get("skeleton")
-  )
   return blocks.TenBlocks(
-    spatial=spatial, temporal=layers.MultiScaleTemporalConv, **fields
+    spatial=ChannelTopologyConv,
+    temporal=layers.MultiScaleTemporalConv,
+    **fields,
   )
 
 

@@ -207,7 +207,8 @@ class InfoGcn(nn.Module):
     feature, graph = blocks.encode(
       x,
       n,
-      [(features * self.width // 64, stride) for features, stride in STACK],
+      STACK,
+      width=self.width,
       graph_block=self.graph_block,
       dtype=self.dtype,
       remat=self.remat,
@@ -221,13 +222,8 @@ class InfoGcn(nn.Module):
     x = layers.Dropout(self.dropout, train, self.axis_name)(x)
     latent = self._latent(x, train)
     self.sow("intermediates", "latent", latent)
-    head = layers.Dense(
-      self.num_classes,
-      layers.he_normal(self.num_classes),
-      layers.torch_uniform(latent.shape[-1]),
-      name="head",
-    )
-    return head(latent), graph
+    classify = layers.classifier(latent.shape[-1], self.num_classes)
+    return classify(latent), graph
 
   def _embed(self, x):
     """Maps coordinates to [N, M, T, V, F], by joint and position."""

@@ -99,6 +99,13 @@ class Dense(nn.Module):
     return y.reshape(*batch, self.features)
 
 
+def classifier(channels: int, num_classes: int) -> Dense:
+  """Returns the last layer of a backbone, from C channels to logits."""
+  return Dense(
+    num_classes, he_normal(num_classes), torch_uniform(channels), name="head"
+  )
+
+
 class BranchDense(nn.Module):
   """Sum of one dense layer per sub-graph, as a single product.
 

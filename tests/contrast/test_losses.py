@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sgcl_jax.contrast import losses, memory
+from tests import reference
 
 COUNTS = {
   "num_hard_positives": 3,
@@ -275,12 +276,6 @@ def test_semantic_rows_carry_no_gradient():
   assert not np.any(jax.grad(loss)(jnp.ones((3, 3))))
 
 
-def assert_close(found, expected, tolerance):
-  """The README's `rel`: max|a-b| / max|b| over the whole array."""
-  error = np.max(np.abs(found - expected)) / np.max(np.abs(expected))
-  assert error <= tolerance, error
-
-
 # README tolerances of D: losses and similarities, gradients.
 @pytest.mark.parametrize(
   "dtype, loss_rel, grad_rel",
@@ -298,7 +293,9 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
     cursor=jnp.zeros(d("count").shape, jnp.int32),
     fill=jnp.asarray(d("count"), jnp.int32),
   )
-  assert_close(losses.bank_similarity(v, instance), d("sim"), loss_rel)
+  reference.assert_close(
+    losses.bank_similarity(v, instance), d("sim"), loss_rel
+  )
 
   semantic = memory.SemanticBank(
     rows=jnp.asarray(d("sem"), dtype), seen=jnp.asarray(d("seen"))
@@ -333,12 +330,16 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
   ):
     found, gradient = jax.jit(jax.value_and_grad(function))(v, *arguments)
     assert found.dtype == gradient.dtype == dtype
-    assert_close(gradient, d(grad), grad_rel)
+    reference.assert_close(gradient, d(grad), grad_rel)
     batch_mean += found
     # One anchor at a time, each a batch of its own.
     alone = [x[:, None] for x in (v, *arguments)]
-    assert_close(jax.jit(jax.vmap(function))(*alone), d(loss), loss_rel)
-  assert_close(batch_mean + d("ce").mean(), d("total_concat_mean"), loss_rel)
+    reference.assert_close(
+      jax.jit(jax.vmap(function))(*alone), d(loss), loss_rel
+    )
+  reference.assert_close(
+    batch_mean + d("ce").mean(), d("total_concat_mean"), loss_rel
+  )
 
 
 def _entry(data, case, key):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sgcl_jax.contrast import projection, released, sampling
+from tests import reference
 
 CASES = [
   "full_exact",
@@ -65,18 +66,6 @@ def run(monkeypatch, inputs, bank, rand_idx, num_positives, num_negatives, tau):
   return loss, grads, written, sample
 
 
-def assert_near(actual, expected, tolerance):
-  scale = np.abs(expected).max()
-  np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
-
-
-@pytest.fixture(params=["float32", "float64"])
-def dtype(request):
-  exact = request.param == "float64"
-  with jax.enable_x64(exact), jax.default_matmul_precision("highest"):
-    yield request.param
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_released_code(case, golden, dtype, monkeypatch):
   stored = golden("C_released_loss.npz")
@@ -101,11 +90,13 @@ def test_equals_the_released_code(case, golden, dtype, monkeypatch):
   suffix = "_f64" if exact else ""
   expected = float(data["loss" + suffix])
   assert float(loss) == pytest.approx(expected, rel=1e-10 if exact else 1e-5)
-  assert_near(grads[0], data["grad_f" + suffix], 1e-8 if exact else 1e-4)
+  reference.assert_close(
+    grads[0], data["grad_f" + suffix], 1e-8 if exact else 1e-4
+  )
   if "grad_trans_weight_f64" in data:
     tolerance = 1e-8 if exact else 1e-4
-    assert_near(grads[1], data["grad_trans_weight_f64"], tolerance)
-    assert_near(grads[2], data["grad_trans_bias_f64"], tolerance)
+    reference.assert_close(grads[1], data["grad_trans_weight_f64"], tolerance)
+    reference.assert_close(grads[2], data["grad_trans_bias_f64"], tolerance)
   np.testing.assert_allclose(
     written.rows, data["bank_after"], rtol=0, atol=1e-6
   )
@@ -145,7 +136,7 @@ def test_a_sequence_of_batches(golden, dtype, monkeypatch):
     expected = data["loss_f64" if exact else "loss"][i]
     assert float(loss) == pytest.approx(expected, rel=1e-10 if exact else 1e-5)
     tolerance = 1e-8 if exact else 1e-4
-    assert_near(grads[0], data["grad_f_f64"][i], tolerance)
+    reference.assert_close(grads[0], data["grad_f_f64"][i], tolerance)
     np.testing.assert_allclose(
       bank.rows, data["bank_after"][i], rtol=0, atol=1e-6
     )

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax import import_torch, losses, models, torch_tables
+from sgcl_jax import losses, models, torch_tables
 from sgcl_jax.models import infogcn
+from tests import reference
 
 # data set -> (classes, persons).
 SETS = {"ucla": (10, 1), "ntu": (60, 2)}
-PRECISIONS = ["float32", "float64"]
 BACKBONES = ["ctrgcn", "agcn"]
 
 # (data set, key of the stored case, k, edges).
@@ -37,39 +37,14 @@ def build(backbone, name, **overrides):
   )
 
 
-def load_variables(backbone, data, dtype):
-  state = {
-    key.removeprefix("state/"): data[key].astype(dtype)
-    for key in data.files
-    if key.startswith("state/")
-  }
-  return import_torch.convert(backbone, state)
-
-
 def load_input(data, dtype):
   return data["x"].astype(dtype).transpose(0, 4, 2, 3, 1)
 
 
-def pick(tree, entry):
-  """Returns the part of a tree of ours that one reference tensor fills."""
-  for step in entry.path[1:]:
-    tree = tree[step]
-  return np.asarray(tree)[entry.slot]
-
-
-def assert_close(actual, expected, tolerance):
-  """The golden README's "rel": max|a - b| / max|b|."""
-  actual, expected = np.asarray(actual), np.asarray(expected)
-  assert actual.shape == expected.shape
-  assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
-
-
-@pytest.fixture(params=PRECISIONS)
-def precision(request):
-  """(dtype, suffix of the golden keys), with float64 enabled if it is that."""
-  exact = request.param == "float64"
-  with jax.enable_x64(exact), jax.default_matmul_precision("highest"):
-    yield request.param, "_f64" if exact else ""
+@pytest.fixture
+def precision(dtype):
+  """(dtype, suffix of the golden keys)."""
+  return dtype, "_f64" if dtype == "float64" else ""
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -77,13 +52,17 @@ def precision(request):
 def test_eval_equals_reference(backbone, name, golden, precision):
   dtype, suffix = precision
   data = golden(f"A_{backbone}_{name}.npz")
-  variables = load_variables(backbone, data, dtype)
+  variables = reference.read_variables(backbone, data, dtype)
   x = load_input(data, dtype)
   logits, graph = jax.jit(build(backbone, name).apply)(variables, x)
   exact = dtype == "float64"
-  assert_close(logits, data["logits" + suffix], 1e-10 if exact else 1e-5)
+  reference.assert_close(
+    logits, data["logits" + suffix], 1e-10 if exact else 1e-5
+  )
   graph = graph.reshape(len(graph), -1)
-  assert_close(graph, data["graph" + suffix], 1e-10 if exact else 2e-5)
+  reference.assert_close(
+    graph, data["graph" + suffix], 1e-10 if exact else 2e-5
+  )
 
 
 @pytest.mark.parametrize(("name", "case", "k", "edges"), INFOGCN_CASES)
@@ -95,24 +74,24 @@ def test_infogcn_equals_reference(name, case, k, edges, golden, precision):
   ours = infogcn.relative_to_ancestor(model.skeleton, k, edges)
   np.testing.assert_array_equal(ours, relative)
 
-  variables = load_variables("infogcn", data, dtype)
+  variables = reference.read_variables("infogcn", data, dtype)
   (logits, graph), sown = jax.jit(model.apply, static_argnames="mutable")(
     variables, load_input(data, dtype), mutable=("intermediates",)
   )
   exact = dtype == "float64"
   tolerance = 1e-10 if exact else 1e-5
-  assert_close(logits, data[f"{case}/logits{suffix}"], tolerance)
+  reference.assert_close(logits, data[f"{case}/logits{suffix}"], tolerance)
   latent = sown["intermediates"]["latent"][0]
-  assert_close(latent, data[f"{case}/z{suffix}"], tolerance)
+  reference.assert_close(latent, data[f"{case}/z{suffix}"], tolerance)
   expected = data[f"{case}/graph_pure{suffix}"]
-  assert_close(graph, expected, 1e-10 if exact else 5e-5)
+  reference.assert_close(graph, expected, 1e-10 if exact else 5e-5)
 
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, "infogcn"])
 @pytest.mark.parametrize("name", SETS)
 def test_bfloat16_is_near(backbone, name, golden):
   data = golden(f"A_{backbone}_{name}.npz")
-  variables = load_variables(backbone, data, "float32")
+  variables = reference.read_variables(backbone, data, "float32")
   x = load_input(data, "float32")
   case = {"infogcn": "k8/" if name == "ntu" else "k8_released/"}
   edges = (
@@ -135,7 +114,9 @@ def test_bfloat16_is_near(backbone, name, golden):
 def test_train_equals_reference(backbone, name, golden, precision):
   dtype, suffix = precision
   exact = dtype == "float64"
-  state = load_variables(backbone, golden(f"A_{backbone}_{name}.npz"), dtype)
+  state = reference.read_variables(
+    backbone, golden(f"A_{backbone}_{name}.npz"), dtype
+  )
   data = golden(f"B_{backbone}_{name}_train.npz")
   x, labels = load_input(data, dtype), data["labels"]
   model = build(backbone, name)
@@ -154,12 +135,16 @@ def test_train_equals_reference(backbone, name, golden, precision):
   run = make_gradients(loss_fn, ("grad", "ggrad"))
   values, (logits, graph, stats), grads = run(state["params"])
   tolerance = 1e-9 if exact else 2e-5
-  assert_close(logits, data["logits" + suffix], tolerance)
-  assert_close(graph, data["graph" + suffix], tolerance)
-  assert_close(values["grad"], data["ce_loss" + suffix], tolerance)
+  reference.assert_close(logits, data["logits" + suffix], tolerance)
+  reference.assert_close(graph, data["graph" + suffix], tolerance)
+  reference.assert_close(values["grad"], data["ce_loss" + suffix], tolerance)
   if exact:  # It cancels: in float32 the graph itself says more.
-    assert_close(values["ggrad"], data["graph_scalar_f64"], tolerance)
-  groups = {"grad": grads["grad"], "ggrad": grads["ggrad"], "bn_after": stats}
+    reference.assert_close(values["ggrad"], data["graph_scalar_f64"], tolerance)
+  groups = {
+    "grad": {"params": grads["grad"]},
+    "ggrad": {"params": grads["ggrad"]},
+    "bn_after": {"batch_stats": stats},
+  }
   assert assert_parts_equal(backbone, groups, data, exact) == 15
 
 
@@ -168,7 +153,9 @@ def test_infogcn_trains_as_reference(name, golden, precision, monkeypatch):
   dtype, suffix = precision
   exact = dtype == "float64"
   data = golden(f"B_infogcn_{name}_train.npz")
-  state = load_variables("infogcn", golden(f"A_infogcn_{name}.npz"), dtype)
+  state = reference.read_variables(
+    "infogcn", golden(f"A_infogcn_{name}.npz"), dtype
+  )
   x, labels = load_input(data, dtype), data["labels"]
   model = build("infogcn", name, k=1)
 
@@ -201,14 +188,14 @@ def test_infogcn_trains_as_reference(name, golden, precision, monkeypatch):
   for case, strength, count in (("eps0", 0, 14), ("noise", 1, 15)):
     noise = strength * data["eps"].astype(dtype)
     values, (logits, latent, stats), grads = run(state["params"], noise)
-    assert_close(logits, data[f"{case}/logits{suffix}"], tolerance)
-    assert_close(latent, data[f"{case}/z{suffix}"], tolerance)
+    reference.assert_close(logits, data[f"{case}/logits{suffix}"], tolerance)
+    reference.assert_close(latent, data[f"{case}/z{suffix}"], tolerance)
     for term, value in values.items():
-      assert_close(value, data[f"{case}/{term}{suffix}"], tolerance)
+      reference.assert_close(value, data[f"{case}/{term}{suffix}"], tolerance)
     groups = {
-      f"{case}/grad": grads["ce_loss"],
-      f"{case}/total_grad": grads["infogcn_total_loss"],
-      "bn_after": stats,
+      f"{case}/grad": {"params": grads["ce_loss"]},
+      f"{case}/total_grad": {"params": grads["infogcn_total_loss"]},
+      "bn_after": {"batch_stats": stats},
     }
     assert assert_parts_equal("infogcn", groups, data, exact) == count
 
@@ -248,9 +235,9 @@ def assert_parts_equal(backbone, groups, data, exact):
     if group not in groups:
       continue
     entry = table[tensor]
-    ours = pick(groups[group], entry)
+    ours = reference.pick(groups[group], entry)
     if group == "bn_after":
-      assert_close(ours, data[key], 1e-9 if exact else 1e-5)
+      reference.assert_close(ours, data[key], 1e-9 if exact else 1e-5)
     else:
       assert_gradient(ours, entry.transform(data[key]), tensor, exact)
     checked += 1
@@ -259,9 +246,9 @@ def assert_parts_equal(backbone, groups, data, exact):
 
 def assert_gradient(ours, theirs, tensor, exact):
   if exact:
-    assert_close(ours, theirs, 1e-7)
+    reference.assert_close(ours, theirs, 1e-7)
   elif tensor.startswith("fc.") or tensor in ("decoder.bias", "fc_mu.bias"):
-    assert_close(ours, theirs, 1e-4)
+    reference.assert_close(ours, theirs, 1e-4)
   else:
     # A ReLU near its kink falls on either side (golden README, note 1).
     ours, theirs = ours.ravel(), theirs.ravel()
