@@ -92,9 +92,19 @@ def base() -> ConfigDict:
   # SkeletonGCL (Sec. 4.2).
   config.gcl = True
   config.contrast = ConfigDict()
-  # released: the authors' published code instead of the paper.
-  config.contrast.variant = "paper"
-  config.contrast.features = 256
+  # The switches of the paper's tables: their other values, and which do not go
+  # together, are in sgcl_jax/contrast/objective.py and docs/ABLATIONS.md.
+  config.contrast.variant = "paper"  # released: the authors' published code.
+  config.contrast.memory = "both"
+  config.contrast.source = "graph"
+  config.contrast.loss = "infonce"
+  config.contrast.margin = 0.2  # Of loss=triplet.
+  config.contrast.projection = "dense"
+  config.contrast.positives = "hard"
+  config.contrast.negatives = "both"
+  # What an anchor does while the bank holds too few rows: skip, partial.
+  config.contrast.cold_start = "skip"
+  config.contrast.features = 256  # Of the embedding; the graph's without one.
   config.contrast.rows_per_class = 684
   config.contrast.momentum = 0.85
   # Of the stream, as <split>_<modality>, unless `temperature` is set.
@@ -103,8 +113,6 @@ def base() -> ConfigDict:
   config.contrast.num_hard_positives = 128
   config.contrast.num_hard_negatives = 512
   config.contrast.num_random_negatives = 512
-  # What an anchor does while the bank holds too few rows: skip, partial.
-  config.contrast.cold_start = "skip"
   return config
 
 

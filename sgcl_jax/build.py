@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a config to its parts: clips, backbone, transform, initial state."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from sgcl_jax import (
   steps,
 )
 from sgcl_jax import state as state_lib
-from sgcl_jax.contrast import projection as projection_lib
+from sgcl_jax.contrast import objective
 
 # Smallest value of each count that a run can use.
 MINIMA = {
@@ -40,6 +41,7 @@ MINIMA = {
   "optim.momentum": 0,
   "optim.weight_decay": 0,
   "contrast.features": 1,
+  "contrast.margin": 0,
   "contrast.rows_per_class": 1,
   "contrast.num_hard_positives": 1,
   "contrast.num_hard_negatives": 0,
@@ -57,16 +59,7 @@ def check(config: ConfigDict) -> None:
     value = _get(config, key)
     if value < minimum:
       raise errors.ConfigError(f"config.{key}={value} is less than {minimum}")
-  if config.contrast.variant not in ("paper", "released"):
-    raise errors.ConfigError(
-      f"config.contrast.variant={config.contrast.variant!r} is neither"
-      " paper nor released"
-    )
-  if config.contrast.cold_start not in ("skip", "partial"):
-    raise errors.ConfigError(
-      f"config.contrast.cold_start={config.contrast.cold_start!r} is neither"
-      " skip nor partial"
-    )
+  objective.check(config)
   if config.gcl and not temperature(config) > 0:
     raise errors.ConfigError("config.contrast.temperature is not above 0")
   parallel.check_batch_size(config.batch_size, "config.batch_size")
@@ -202,13 +195,11 @@ def model_identity(config: ConfigDict) -> dict[str, Any]:
   return identity | {f"model.{name}": value for name, value in fields.items()}
 
 
-def make_projection(config: ConfigDict) -> projection_lib.ProjectionHead | None:
-  """Builds the projection head, None without the contrast."""
+def make_head(config: ConfigDict) -> nn.Module | None:
+  """Builds what leads from the graph to the contrast, None without it."""
   if not config.gcl:
     return None
-  return projection_lib.ProjectionHead(
-    config.num_classes, config.contrast.features
-  )
+  return objective.make_head(config.num_classes, config.contrast)
 
 
 def make_optimizer(
@@ -247,12 +238,16 @@ def init_state(
   variables = model.lazy_init(steps.make_key(config.seed, "backbone"), x)
   params = {"backbone": variables["params"]}
   banks = None
-  projection = make_projection(config)
-  if projection is not None:
-    _, graph = jax.eval_shape(model.apply, variables, x)
+  head = make_head(config)
+  if head is not None:
+    source = _contrasted(config, model, variables, x)
     key = steps.make_key(config.seed, "projection")
-    params["projection"] = projection.lazy_init(key, graph)["params"]
-    banks = steps.init_banks(config.num_classes, num_rows, config.contrast)
+    projection = head.lazy_init(key, source)
+    params["projection"] = projection.get("params", {})
+    output = jax.eval_shape(head.apply, projection, source)
+    banks = objective.init_banks(
+      config.num_classes, num_rows, output.shape[-1], config.contrast
+    )
   return state_lib.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -263,13 +258,28 @@ def init_state(
   )
 
 
+def _contrasted(config, model, variables, x):
+  """Returns the shape of what is contrasted."""
+  (_, graph), sown = jax.eval_shape(
+    functools.partial(model.apply, mutable=["intermediates"]), variables, x
+  )
+  if config.contrast.source == "graph":
+    return graph
+  if "feature" not in sown.get("intermediates", {}):
+    raise errors.ConfigError(
+      f"config.contrast.source=feature: the backbone {config.backbone} does not"
+      " sow its feature [N, F] as 'feature' in 'intermediates'"
+    )
+  return sown["intermediates"]["feature"][0]
+
+
 def make_train_step(
   config: ConfigDict, optimizer: optax.GradientTransformation
 ) -> Callable[..., Any]:
   """Builds the training step, mapped over the devices."""
   step = steps.make_train_step(
     make_model(config, axis_name=parallel.AXIS),
-    make_projection(config),
+    make_head(config),
     optimizer,
     make_augment(config),
     config,

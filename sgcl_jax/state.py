@@ -6,15 +6,7 @@ from typing import Any
 import jax
 from flax import struct
 
-from sgcl_jax.contrast import memory, released
-
-
-@struct.dataclass
-class Banks:
-  """The memory of the contrast (paper Sec. 3.2); released, no semantic one."""
-
-  instance: memory.InstanceBank | released.ClipBank
-  semantic: memory.SemanticBank | None
+from sgcl_jax.contrast import objective
 
 
 @struct.dataclass
@@ -23,11 +15,11 @@ class TrainState:
 
   Attributes:
     step: [] int32, finished steps.
-    params: Trained parameters: `backbone`, and `projection` with the contrast.
+    params: Of the `backbone`, and of the `projection` with the contrast.
     batch_stats: Running statistics of the backbone.
     constants: Variables of the backbone that are not trained.
     opt_state: Momentum buffers.
-    banks: Memory banks, None without the contrast.
+    banks: Memory banks, None where nothing uses them.
   """
 
   step: jax.Array
@@ -35,7 +27,7 @@ class TrainState:
   batch_stats: dict[str, Any]
   constants: dict[str, Any]
   opt_state: Any
-  banks: Banks | None
+  banks: objective.Banks | None
 
   def variables(self) -> dict[str, Any]:
     """Returns what the backbone's `apply` takes."""

@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 
 from sgcl_jax import losses, parallel
 from sgcl_jax import state as state_lib
-from sgcl_jax.contrast import losses as contrast_losses
-from sgcl_jax.contrast import memory, released
+from sgcl_jax.contrast import objective
 
 TrainState = state_lib.TrainState
 Metrics = dict[str, jax.Array]
@@ -45,7 +44,7 @@ def clip_keys(
 
 def make_train_step(
   model: nn.Module,
-  projection: nn.Module | None,
+  head: nn.Module | None,
   optimizer: optax.GradientTransformation,
   augment: Callable[..., jax.Array],
   config: ConfigDict,
@@ -55,7 +54,7 @@ def make_train_step(
 
   Args:
     model: Backbone, x [N, M, T, V, C] -> (logits [N, L], graph [N, S, V, V]).
-    projection: Graph -> embedding [N, D], or None without the contrast.
+    head: Of `objective.make_head`, or None without the contrast.
     optimizer: Gradients -> updates.
     augment: Of `augment.make_augment`.
     config: `seed`, `loss` and `contrast`.
@@ -92,18 +91,24 @@ def make_train_step(
         prior = state.constants["z_prior"]
         terms |= _latent_terms(latent, batch["label"], prior, config.loss)
       banks, logged = state.banks, {}
-      if projection is not None:
-        embeddings = projection.apply({"params": params["projection"]}, graph)
-        banks = _write(banks, embeddings, batch, config.contrast)
-        contrasts, logged = _contrast(
-          banks,
-          embeddings,
-          batch["label"],
-          keys("sampling"),
-          config.contrast,
-          temperature,
-        )
-        terms |= contrasts
+      if head is not None:
+        source = graph
+        if config.contrast.source == "feature":
+          source = updates["intermediates"]["feature"][0]
+        output = head.apply({"params": params["projection"]}, source)
+        if config.contrast.loss == "classifier":
+          terms["graph_ce"] = losses.cross_entropy(output, batch["label"])
+          logged = {"graph_accuracy": _correct(output, batch["label"])}
+        else:
+          banks, contrasts, logged = _contrast(
+            banks,
+            output,
+            batch,
+            keys("sampling"),
+            config.contrast,
+            temperature,
+          )
+          terms |= contrasts
       shares = {name: _share(*term) for name, term in terms.items()}
       logged["accuracy"] = _correct(logits, batch["label"])
       aux = shares, updates.get("batch_stats", {}), banks, logged
@@ -120,7 +125,7 @@ def make_train_step(
     metrics |= {name: _mean(*pair) for name, pair in logged.items()}
     metrics["gradient_norm"] = optax.tree.norm(grads)
     if banks is not None:
-      metrics["bank_fill"] = _fill(banks.instance)
+      metrics["bank_fill"] = objective.fill(banks)
     state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
@@ -146,26 +151,6 @@ def make_eval_step(
   return eval_step
 
 
-def init_banks(
-  num_classes: int, num_rows: int, config: ConfigDict
-) -> state_lib.Banks:
-  """Returns empty memory banks.
-
-  Args:
-    num_classes: L.
-    num_rows: Clips of an epoch, the rows of the released code's bank.
-    config: `variant`, `features` and `rows_per_class`.
-  """
-  if config.variant == "released":
-    return state_lib.Banks(released.init_bank(num_rows, config.features), None)
-  return state_lib.Banks(
-    memory.init_instance_bank(
-      num_classes, config.rows_per_class, config.features
-    ),
-    memory.init_semantic_bank(num_classes, config.features),
-  )
-
-
 def _latent_terms(latent, labels, prior, weights):
   """Returns InfoGCN's own terms, which are not sums over clips."""
   latent, labels = _gather(latent), _gather(labels)
@@ -186,46 +171,33 @@ def _correct(logits, labels):
   return hits.sum(), jnp.array(len(labels), logits.dtype)
 
 
-def _write(banks, embeddings, batch, config):
-  """Writes the global batch, in its order, into the banks."""
-  embeddings = _gather(lax.stop_gradient(embeddings))
+def _contrast(banks, embeddings, batch, keys, config, temperature):
+  """Returns the banks after the write, the terms of Eq. 7 and what to log.
+
+  Terms and logged values are (sum, count) pairs.
+  """
   labels = _gather(batch["label"])
-  if config.variant == "released":
-    index = _gather(batch["index"])
-    bank = released.update_bank(banks.instance, embeddings, labels, index)
-    return state_lib.Banks(bank, None)
-  return state_lib.Banks(
-    memory.update_instance_bank(banks.instance, embeddings, labels),
-    memory.update_semantic_bank(
-      banks.semantic, embeddings, labels, config.momentum
-    ),
-  )
-
-
-def _contrast(banks, embeddings, labels, keys, config, temperature):
-  """Returns the terms of Eq. 7 and what to log, as (sum, count) pairs."""
-  is_released = config.variant == "released"
-  loss_fn = (released if is_released else contrast_losses).instance_loss
-  instance = loss_fn(
-    embeddings,
-    labels,
-    banks.instance,
-    keys,
-    temperature=temperature,
-    num_hard_positives=config.num_hard_positives,
-    num_hard_negatives=config.num_hard_negatives,
-    num_random_negatives=config.num_random_negatives,
-    cold_start=config.cold_start,
-  )
-  terms = {"instance": (instance.loss_sum, instance.num_pairs)}
-  if not is_released:
-    terms["semantic"] = contrast_losses.semantic_loss(
-      embeddings, labels, banks.semantic, temperature=temperature
+  if banks is None:
+    # Every replica contrasts the whole batch, and so counts as one of R.
+    contrasts = objective.contrast_within_batch(
+      _gather(embeddings), labels, config, temperature
     )
-  sums = instance.diagnostics
-  num_anchors = jnp.array(len(labels), embeddings.dtype)
+  else:
+    banks = objective.update_banks(
+      banks,
+      _gather(lax.stop_gradient(embeddings)),
+      labels,
+      _gather(batch["index"]),
+      config,
+    )
+    contrasts = objective.contrast_with_banks(
+      banks, embeddings, batch["label"], keys, config, temperature
+    )
+  terms = {name: (c.loss_sum, c.num_pairs) for name, c in contrasts.items()}
+  # Of the instances, if there are any: those of the classes say less.
+  sums = next(iter(contrasts.values())).diagnostics
   logged = {
-    "active_anchors": (sums["num_active"], num_anchors),
+    "active_anchors": (sums["num_active"], sums["num_anchors"]),
     "positive_similarity": (
       sums["positive_similarity_sum"],
       sums["num_positives"],
@@ -235,14 +207,7 @@ def _contrast(banks, embeddings, labels, keys, config, temperature):
       sums["num_negatives"],
     ),
   }
-  return terms, logged
-
-
-def _fill(bank):
-  """Returns the share of the rows that are written."""
-  if isinstance(bank, released.ClipBank):
-    return jnp.mean(bank.labels >= 0)
-  return jnp.mean(bank.fill / memory.rows_per_class(bank))
+  return banks, terms, logged
 
 
 def _gather(x):

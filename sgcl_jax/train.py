@@ -24,7 +24,9 @@ from sgcl_jax import (
 from sgcl_jax import workdir as workdir_lib
 from sgcl_jax.contrast import feasibility
 
-TERMS = ("ce", "latent_prior", "latent_mean", "instance", "semantic")
+# The terms of the loss: of the backbone, and of what is done with its graph.
+TERMS = ("ce", "latent_prior", "latent_mean")
+GRAPH_TERMS = ("instance", "semantic", "batch", "graph_ce")
 
 
 def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
@@ -175,6 +177,12 @@ class _Epoch:
     left = (self._config.optim.num_epochs - self._epoch - 1) * self._seconds
     rate = self._num_steps * self._config.batch_size / self._seconds
     parts = [self._title(), *self._values()]
+    if "positive_similarity" in self._sums:
+      own, other = (
+        self._sums[f"{kind}_similarity"] / self._num_steps
+        for kind in ("positive", "negative")
+      )
+      parts.append(f"similarity {own:.2f}, others {other:.2f}")
     if test:
       parts.append(f"test top-1 {test['top1']:.2f} %")
     parts += [f"lr {self._rate:g}", f"{rate:.0f} clips/s"]
@@ -185,7 +193,8 @@ class _Epoch:
     self._num_steps += 1
     step = self._epoch * self._steps_per_epoch + self._num_steps
     # The terms of the loss first: what follows from them says less.
-    for name, value in sorted(values.items(), key=lambda v: v[0] not in TERMS):
+    terms = (*TERMS, *GRAPH_TERMS)
+    for name, value in sorted(values.items(), key=lambda v: v[0] not in terms):
       if not math.isfinite(value):
         raise errors.TrainingError(
           f"step {step} (epoch {self._epoch + 1}): {name} is {value}; the"
@@ -205,8 +214,9 @@ class _Epoch:
     mean = {name: total / self._num_steps for name, total in self._sums.items()}
     parts = [f"loss {mean['loss']:.3f}"]
     if self._config.gcl:
-      contrast = mean["instance"] + mean.get("semantic", 0.0)
-      parts.append(f"contrast {contrast:.3f}")
+      graph_terms = [mean[name] for name in GRAPH_TERMS if name in mean]
+      parts.append(f"contrast {sum(graph_terms):.3f}")
+    if "active_anchors" in mean:
       parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
     return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
 

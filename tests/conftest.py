@@ -111,7 +111,7 @@ def tiny_data(make_data):
   return make_data({"train": 48, "test": 13})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config(tiny_data):
   """Returns a maker of configs for runs of seconds: option=value, ..."""
 

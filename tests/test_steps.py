@@ -11,7 +11,7 @@ from sgcl_jax.models import infogcn
 from tests.conftest import TINY
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clips(tiny_data):
   return input_pipeline.load(tiny_data, "train")
 
@@ -32,7 +32,7 @@ def run_replicas(config, clips, num_replicas, count=5):
     state = jax.tree.map(to_double, state)
   step = steps.make_train_step(
     build.make_model(config, axis_name=parallel.AXIS),
-    build.make_projection(config),
+    build.make_head(config),
     optimizer,
     build.make_augment(config),
     config,
@@ -83,6 +83,44 @@ def test_replicas_equal_one_device(tiny_config, clips, num_replicas, arg, x64):
     assert any(0 < fraction < 1 for fraction in active), active
   assert_close(many, one, 1e-9)
   assert_close(logged_many, logged_one, 1e-9)
+
+
+@pytest.fixture(scope="module")
+def kernel_without_contrast(tiny_config, clips):
+  with jax.enable_x64(True):
+    state, _ = run_replicas(tiny_config("gcl=false"), clips, 1, count=2)
+  return state.params["backbone"]["Dense_0"]["kernel"]
+
+
+# The switches of the paper's tables, but those of numbers.
+@pytest.mark.parametrize(
+  "overrides",
+  [
+    {"memory": "batch"},
+    {"memory": "batch", "loss": "triplet"},
+    {"memory": "instance", "positives": "both", "loss": "triplet"},
+    {"memory": "semantic", "projection": "mlp"},
+    {"source": "feature", "positives": "random", "negatives": "random"},
+    {"loss": "classifier"},
+    {"projection": "none", "negatives": "hard"},
+  ],
+  ids=lambda overrides: ",".join(overrides.values()),
+)
+def test_replicas_of_the_switches(
+  tiny_config, clips, overrides, kernel_without_contrast, x64
+):
+  few = {"num_hard_positives": 1, "cold_start": "partial"}
+  few |= {"num_hard_negatives": 4, "num_random_negatives": 4}
+  fields = {f"contrast.{k}": v for k, v in (few | overrides).items()}
+  config = tiny_config(**fields)
+  build.check(config)
+  one, logged_one = run_replicas(config, clips, 1, count=2)
+  many, logged_many = run_replicas(config, clips, 4, count=2)
+  assert_close(many, one, 1e-9)
+  assert_close(logged_many, logged_one, 1e-9)
+  # The backbone is moved by more than its own loss.
+  kernel = one.params["backbone"]["Dense_0"]["kernel"]
+  assert np.abs(kernel - kernel_without_contrast).max() > 1e-5
 
 
 def test_replicas_of_a_random_backbone(clips, monkeypatch, x64):

@@ -8,7 +8,7 @@ import pytest
 
 from configs import ctrgcn_ucla
 from sgcl_jax import build, optim, parallel, state, steps, torch_tables
-from sgcl_jax.contrast import released, sampling
+from sgcl_jax.contrast import objective, released, sampling
 from tests import reference
 
 GOLDEN = "F_trajectory_ctrgcn_ucla.npz"
@@ -49,7 +49,7 @@ def run(golden, monkeypatch):
     def step(train_state, batch, rate):
       train_step = steps.make_train_step(
         build.make_model(config, axis_name=parallel.AXIS),
-        build.make_projection(config),
+        build.make_head(config),
         make_optimizer(config, rate),
         lambda skeleton, num_frames, keys: skeleton,
         config,
@@ -96,7 +96,7 @@ def init_state(config, data, dtype):
     flags = data["flag_before"] > 0
     labels = np.where(flags, data["label_all"], -1).astype(np.int32)
     rows = data["bank_before"].astype(dtype)
-    banks = state.Banks(released.ClipBank(rows, labels), None)
+    banks = objective.Banks(released.ClipBank(rows, labels), None)
   return state.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,

@@ -16,6 +16,7 @@ class Tiny(nn.Module):
   skeleton: skeletons.Skeleton
   num_persons: int
   axis_name: str | None = None
+  sows: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False):
@@ -25,8 +26,14 @@ class Tiny(nn.Module):
     graph = jnp.einsum("nuf,nvf->nuv", joints, joints)[:, None]
     moments = x.mean((1, 2, 3)), jnp.square(x).mean((1, 2, 3))
     feature = jnp.concatenate(moments, axis=-1)
+    if self.sows:
+      self.sow("intermediates", "feature", feature)
     return nn.Dense(self.num_classes)(feature), graph
 
 
 def create(**fields) -> nn.Module:
   return Tiny(**fields)
+
+
+def create_featureless(**fields) -> nn.Module:
+  return Tiny(sows=False, **fields)

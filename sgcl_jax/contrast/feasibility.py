@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sgcl_jax import errors
+from sgcl_jax.contrast import objective
 
 
 def check(
@@ -23,30 +24,30 @@ def check(
     class_names: Names for the message.
     num_epochs: Of the run.
     repeats: How often an epoch holds each clip.
-    config: `variant`, `rows_per_class`, `num_*` and `cold_start` of the
-      contrast.
+    config: `contrast` of a config.
 
   Raises:
     ContrastError: If an anchor of some class never finds as many rows as it
       needs (see `sampling.sample`), unless `cold_start` is "partial".
   """
-  if config.cold_start == "partial":
+  if config.cold_start == "partial" or not objective.uses_instances(config):
     return
-  positives = config.num_hard_positives
+  numbers = objective.draws(config)
+  hard, random = numbers["num_hard_negatives"], numbers["num_random_negatives"]
+  positives = numbers["num_hard_positives"] + numbers["num_random_positives"]
   if config.variant == "released":
     rows = histogram * repeats
-    negatives = max(config.num_hard_negatives, config.num_random_negatives)
+    negatives = max(hard, random)
     why = f"repeated {repeats} times in an epoch"
-    needed = "the larger of num_hard_negatives and num_random_negatives"
   else:
     visits = num_epochs * repeats
     rows = np.minimum(histogram * visits, config.rows_per_class)
-    negatives = config.num_hard_negatives + config.num_random_negatives
+    negatives = hard + random
     why = (
       f"seen {visits} times and config.contrast.rows_per_class="
       f"{config.rows_per_class}"
     )
-    needed = "num_hard_negatives + num_random_negatives"
+  asked = ", ".join(f"{name}={num}" for name, num in numbers.items() if num)
   for label in np.flatnonzero(histogram):
     others = rows.sum() - rows[label]
     if rows[label] >= positives and others >= negatives:
@@ -55,7 +56,7 @@ def check(
       f"the contrast can never become active for class {label}"
       f" ({class_names[label]}): with {histogram[label]} training clips {why},"
       f" the bank will hold {rows[label]} rows of it and {others} of other"
-      f" classes, but num_hard_positives={positives} and {needed}={negatives}"
-      " are needed. Lower these numbers, train longer, or set"
+      f" classes, but {positives} and {negatives} are needed ({asked}). Lower"
+      " these numbers of config.contrast, train longer, or set"
       " --config.contrast.cold_start=partial"
     )

@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contrastive losses as (sum, count) (paper Sec. 3.3, Eqs. 3, 5 and 6)."""
+"""The contrastive losses as (sum, count) (paper Sec. 3.3, Eqs. 3, 5, 6)."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sgcl_jax.contrast import memory, projection, sampling
 
+# Similarities [N, K] and [N, K'] of positives and negatives and the masks of
+# both -> sum [] over the pairs or anchors that count, and their number [].
+PairLoss = Callable[..., tuple[jax.Array, jax.Array]]
 
-class InstanceLoss(NamedTuple):
-  """What the instance level contrast of N anchors gives.
+
+class Contrast(NamedTuple):
+  """What the contrast of N anchors gives.
 
   Attributes:
-    loss_sum: [] summed over (anchor, positive) pairs.
-    num_pairs: [] how many pairs, a float.
-    sample: The bank rows that were drawn.
-    diagnostics: Sums to log, each [], without gradient: `num_active`,
-      `positive_similarity_sum`, `num_positives`, `negative_similarity_sum`,
-      `num_negatives`; similarities are cosines, before the temperature.
+    loss_sum: [] summed over what counts, (anchor, positive) pairs for InfoNCE.
+    num_pairs: [] how many, a float.
+    diagnostics: Sums to log, see `summarize`.
+    sample: The rows of the instance bank that were drawn, if any.
   """
 
   loss_sum: jax.Array
   num_pairs: jax.Array
-  sample: sampling.Sample
   diagnostics: dict[str, jax.Array]
+  sample: sampling.Sample | None = None
 
 
 def info_nce(
@@ -70,37 +73,61 @@ def info_nce(
   return jnp.sum(terms), jnp.sum(pairs, dtype=terms.dtype)
 
 
+def triplet(
+  positive_similarity: jax.Array,
+  negative_similarity: jax.Array,
+  positive_mask: jax.Array,
+  negative_mask: jax.Array,
+  margin: float,
+) -> tuple[jax.Array, jax.Array]:
+  """Sums one triplet term per anchor, that of its hardest pair (Tab. 7).
+
+  `max(0, |v - v+|^2 - |v - v-|^2 + margin)` with unit vectors, whose squared
+  distance is 2 - 2 * similarity. The paper names no form.
+
+  Args:
+    positive_similarity: [N, K].
+    negative_similarity: [N, K'].
+    positive_mask: [N, K] bool.
+    negative_mask: [N, K'] bool. An anchor without both kinds does not count.
+    margin: By how much the negative has to be farther away.
+
+  Returns:
+    sum [] over the anchors that count, and their count [] as a float.
+  """
+  counts = jnp.any(positive_mask, axis=1) & jnp.any(negative_mask, axis=1)
+  positive = jnp.min(
+    positive_similarity, axis=1, initial=jnp.inf, where=positive_mask
+  )
+  negative = jnp.max(
+    negative_similarity, axis=1, initial=-jnp.inf, where=negative_mask
+  )
+  difference = jnp.where(counts, negative, 0) - jnp.where(counts, positive, 0)
+  terms = jnp.where(counts, jnp.maximum(2 * difference + margin, 0), 0)
+  return jnp.sum(terms), jnp.sum(counts, dtype=terms.dtype)
+
+
 def instance_loss(
   embeddings: jax.Array,
   labels: jax.Array,
   bank: memory.InstanceBank,
   keys: jax.Array,
-  *,
-  temperature: float,
-  num_hard_positives: int,
-  num_hard_negatives: int,
-  num_random_negatives: int,
-  cold_start: str = "skip",
-) -> InstanceLoss:
+  pair_loss: PairLoss,
+  **draws: Any,
+) -> Contrast:
   """Contrasts each clip with drawn rows of the instance bank (Eq. 5).
 
-  Divided by `num_pairs` over the global batch this is the mean over pairs, as
-  released; Eq. 5 sums over the positives, which would weigh the term K_H+
-  times heavier against the others.
+  With InfoNCE and divided by `num_pairs` over the global batch this is the mean
+  over pairs, as released; Eq. 5 sums over the positives, which would weigh the
+  term K_H+ times heavier against the others.
 
   Args:
     embeddings: [N, D] anchors of any length; the gradient flows to them alone.
     labels: [N] classes.
     bank: The instance bank, the batch already written.
     keys: [N] PRNG keys, one per anchor.
-    temperature: tau.
-    num_hard_positives: K_H+.
-    num_hard_negatives: K_H-.
-    num_random_negatives: K_R-.
-    cold_start: "skip" or "partial", see `sampling.sample`.
-
-  Returns:
-    Sums and counts, see `InstanceLoss`.
+    pair_loss: `info_nce` with its temperature, or `triplet` with its margin.
+    **draws: `num_*` and `cold_start` of `sampling.sample`.
   """
   similarity = bank_similarity(embeddings, bank)
   chosen = sampling.sample(
@@ -108,42 +135,42 @@ def instance_loss(
     bank,
     labels,
     keys,
-    num_hard_positives=num_hard_positives,
-    num_hard_negatives=num_hard_negatives,
-    num_random_negatives=num_random_negatives,
-    cold_start=cold_start,
+    **draws,
   )
   positive = gather(similarity, chosen.positives, chosen.positive_mask)
   negative = gather(similarity, chosen.negatives, chosen.negative_mask)
-  loss_sum, num_pairs = info_nce(
-    positive,
-    negative,
-    chosen.positive_mask,
-    chosen.negative_mask,
-    temperature,
-  )
-  return InstanceLoss(
-    loss_sum, num_pairs, chosen, summarize(chosen, positive, negative)
-  )
+  sides = positive, negative, chosen.positive_mask, chosen.negative_mask
+  return Contrast(*pair_loss(*sides), summarize(*sides), chosen)
 
 
 def summarize(
-  sample: sampling.Sample, positive: jax.Array, negative: jax.Array
+  positive: jax.Array,
+  negative: jax.Array,
+  positive_mask: jax.Array,
+  negative_mask: jax.Array,
 ) -> dict[str, jax.Array]:
-  """Returns the diagnostics of `InstanceLoss`.
+  """Returns sums to log, each [], without gradient.
 
   Args:
-    sample: The rows that were drawn.
-    positive: [N, K] their similarities, 0 where masked.
+    positive: [N, K] similarities, cosines before the temperature.
     negative: [N, K'].
+    positive_mask: [N, K] bool.
+    negative_mask: [N, K'] bool.
+
+  Returns:
+    `num_anchors`, `num_active` of them, which have both,
+    `positive_similarity_sum`, `num_positives`, `negative_similarity_sum` and
+    `num_negatives`.
   """
   dtype = positive.dtype
+  active = jnp.any(positive_mask, axis=1) & jnp.any(negative_mask, axis=1)
   sums = {
-    "num_active": jnp.sum(sample.active, dtype=dtype),
-    "positive_similarity_sum": jnp.sum(positive),
-    "num_positives": jnp.sum(sample.positive_mask, dtype=dtype),
-    "negative_similarity_sum": jnp.sum(negative),
-    "num_negatives": jnp.sum(sample.negative_mask, dtype=dtype),
+    "num_anchors": jnp.array(len(positive), dtype),
+    "num_active": jnp.sum(active, dtype=dtype),
+    "positive_similarity_sum": jnp.sum(jnp.where(positive_mask, positive, 0)),
+    "num_positives": jnp.sum(positive_mask, dtype=dtype),
+    "negative_similarity_sum": jnp.sum(jnp.where(negative_mask, negative, 0)),
+    "num_negatives": jnp.sum(negative_mask, dtype=dtype),
   }
   return jax.lax.stop_gradient(sums)
 
@@ -152,9 +179,8 @@ def semantic_loss(
   embeddings: jax.Array,
   labels: jax.Array,
   bank: memory.SemanticBank,
-  *,
-  temperature: float,
-) -> tuple[jax.Array, jax.Array]:
+  pair_loss: PairLoss,
+) -> Contrast:
   """Contrasts each clip with the class means of the semantic bank (Eq. 6).
 
   The positive is the row of the own class, the negatives are all other seen
@@ -164,10 +190,7 @@ def semantic_loss(
     embeddings: [N, D] anchors of any length; the gradient flows to them alone.
     labels: [N] classes.
     bank: The semantic bank, the batch already written.
-    temperature: tau.
-
-  Returns:
-    sum [] over the anchors that count, and their count [] as a float.
+    pair_loss: As for `instance_loss`.
   """
   rows = jax.lax.stop_gradient(bank.rows)
   anchors = _normalize_anchors(embeddings, rows)
@@ -175,9 +198,29 @@ def semantic_loss(
   own = labels[:, None] == jnp.arange(rows.shape[0])  # [N, L]
   positive = jnp.sum(jnp.where(own, similarity, 0), axis=1, keepdims=True)
   has_positive = jnp.any(own & bank.seen, axis=1, keepdims=True)
-  return info_nce(
-    positive, similarity, has_positive, ~own & bank.seen, temperature
-  )
+  sides = positive, similarity, has_positive, ~own & bank.seen
+  return Contrast(*pair_loss(*sides), summarize(*sides))
+
+
+def batch_loss(
+  embeddings: jax.Array, labels: jax.Array, pair_loss: PairLoss
+) -> Contrast:
+  """Contrasts each clip with all others of the batch, without banks (Tab. 3).
+
+  An anchor without a positive or a negative does not count.
+
+  Args:
+    embeddings: [N, D] of the global batch, of any length; the gradient flows to
+      both sides.
+    labels: [N] classes.
+    pair_loss: As for `instance_loss`.
+  """
+  v = projection.normalize(embeddings)
+  similarity = v @ v.T
+  same = labels[:, None] == labels
+  others = same & ~jnp.eye(len(labels), dtype=bool)
+  sides = similarity, similarity, others, ~same
+  return Contrast(*pair_loss(*sides), summarize(*sides))
 
 
 def bank_similarity(

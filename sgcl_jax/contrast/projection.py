@@ -28,28 +28,57 @@ def normalize(v: jax.Array) -> jax.Array:
 
 
 class ProjectionHead(nn.Module):
-  """One dense layer on the flat graph, then unit length (paper Tab. 12, FC).
+  """Dense layers on the flat graph, then unit length (paper Tab. 12).
 
   Attributes:
     num_classes: Number L of classes; the released code draws the kernel from
       N(0, std sqrt(2/L)).
     features: Embedding width D.
+    num_layers: 1 is the paper's; 2 have a ReLU in between; 0 leave the graph as
+      it is, and D is its size.
     param_dtype: Type of the parameters; inputs of less precision are cast up.
   """
 
   num_classes: int
   features: int = 256
+  num_layers: int = 1
   param_dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, graph: jax.Array) -> jax.Array:
     """Embeds `graph` [N, ...], e.g. [N, S, V, V], as [N, D] of length 1."""
-    flat = graph.reshape(graph.shape[0], -1)
-    stddev = math.sqrt(2 / self.num_classes)
-    v = nn.Dense(
-      self.features,
-      param_dtype=self.param_dtype,
-      kernel_init=nn.initializers.normal(stddev),
-      name="dense",
-    )(flat)
+    v = graph.reshape(graph.shape[0], -1)
+    v = v.astype(jnp.promote_types(v.dtype, self.param_dtype))
+    for i in range(self.num_layers):
+      v = nn.relu(v) if i else v
+      name = f"dense_{i}" if i else "dense"
+      v = _dense(self.features, self.num_classes, self.param_dtype, name)(v)
     return normalize(v)
+
+
+class GraphClassifier(nn.Module):
+  """One dense layer from the flat graph to logits (paper Tab. 11).
+
+  Attributes:
+    num_classes: L.
+    param_dtype: Type of the parameters; inputs of less precision are cast up.
+  """
+
+  num_classes: int
+  param_dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, graph: jax.Array) -> jax.Array:
+    """Maps `graph` [N, ...] to logits [N, L]."""
+    flat = graph.reshape(graph.shape[0], -1)
+    features = self.num_classes
+    return _dense(features, features, self.param_dtype, "dense")(flat)
+
+
+def _dense(features, num_classes, param_dtype, name):
+  return nn.Dense(
+    features,
+    param_dtype=param_dtype,
+    kernel_init=nn.initializers.normal(math.sqrt(2 / num_classes)),
+    name=name,
+  )

@@ -66,8 +66,9 @@ def instance_loss(
   num_hard_positives: int,
   num_hard_negatives: int,
   num_random_negatives: int,
+  num_random_positives: int = 0,
   cold_start: str = "skip",
-) -> losses.InstanceLoss:
+) -> losses.Contrast:
   """Contrasts each clip with drawn rows, hard and random ones apart.
 
   An anchor counts once the bank holds `num_hard_positives` rows of its class
@@ -83,11 +84,13 @@ def instance_loss(
     num_hard_positives: Least similar rows of the own class, K.
     num_hard_negatives: Most similar rows of the others.
     num_random_negatives: Rows of the others drawn without replacement.
+    num_random_positives: None.
     cold_start: "skip" or "partial", as for `sampling.sample`.
 
   Returns:
     Sums and counts; every positive makes two pairs.
   """
+  assert not num_random_positives, num_random_positives
   rows = jax.lax.stop_gradient(bank.rows)
   similarity = projection.normalize(embeddings.astype(rows.dtype)) @ rows.T
   filled = bank.labels >= 0
@@ -124,9 +127,14 @@ def instance_loss(
     losses.info_nce(positive, side, positive_mask, mask, temperature)
     for side, mask in zip(sides, masks, strict=True)
   ]
-  return losses.InstanceLoss(
+  return losses.Contrast(
     sum(total for total, _ in terms),
     sum(count for _, count in terms),
+    losses.summarize(
+      positive,
+      jnp.concatenate(sides, axis=1),
+      sample.positive_mask,
+      sample.negative_mask,
+    ),
     sample,
-    losses.summarize(sample, positive, jnp.concatenate(sides, axis=1)),
   )

@@ -20,7 +20,7 @@ class Sample(NamedTuple):
   negatives together.
 
   Attributes:
-    positives: [N, K] int32 row numbers.
+    positives: [N, K] int32 row numbers, the hard ones first.
     positive_mask: [N, K] bool, which of them count.
     negatives: [N, K'] int32 row numbers, the hard ones first.
     negative_mask: [N, K'] bool, which of them count.
@@ -62,6 +62,34 @@ def hard_positives(
   return labels[:, None].astype(jnp.int32) * size + slots, mask
 
 
+def random_positives(
+  keys: jax.Array,
+  bank: memory.InstanceBank,
+  labels: jax.Array,
+  num: int,
+  taken: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Draws filled rows of the own class, uniformly without replacement.
+
+  Args:
+    keys: [N] PRNG keys, one per anchor.
+    bank: The instance bank.
+    labels: [N] classes.
+    num: How many; at most P are returned.
+    taken: [N, K] rows of the own class that may not be drawn, distinct for each
+      anchor.
+
+  Returns:
+    rows [N, K] int32 in random order, and mask [N, K].
+  """
+  size = memory.rows_per_class(bank)
+  first = labels[:, None].astype(jnp.int32) * size
+  num_filled, _ = _count_filled(bank, labels)
+  valid = jnp.arange(size) < num_filled[:, None]
+  slots, mask = draw(keys, _without(valid, taken - first), num)
+  return first + slots, mask
+
+
 def hard_negatives(
   similarity: jax.Array,
   bank: memory.InstanceBank,
@@ -87,7 +115,7 @@ def random_negatives(
   bank: memory.InstanceBank,
   labels: jax.Array,
   num: int,
-  taken: jax.Array | None = None,
+  taken: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
   """Draws filled rows of the other classes, uniformly without replacement.
 
@@ -96,19 +124,12 @@ def random_negatives(
     bank: The instance bank.
     labels: [N] classes.
     num: How many; at most L*P are returned.
-    taken: [N, K] rows that may not be drawn, distinct for each anchor; None
-      to draw from all.
+    taken: [N, K] rows that may not be drawn, distinct for each anchor.
 
   Returns:
     rows [N, K] int32 in random order, and mask [N, K].
   """
-  valid = _negative_rows(bank, labels)
-  n = len(valid)
-  if taken is not None:
-    valid = valid.at[jnp.arange(n)[:, None], taken].set(
-      False, unique_indices=True
-    )
-  return draw(keys, valid, num)
+  return draw(keys, _without(_negative_rows(bank, labels), taken), num)
 
 
 def sample(
@@ -120,12 +141,13 @@ def sample(
   num_hard_positives: int,
   num_hard_negatives: int,
   num_random_negatives: int,
+  num_random_positives: int = 0,
   cold_start: str = "skip",
 ) -> Sample:
-  """Draws hard positives, hard negatives and random negatives for each anchor.
+  """Draws hard and random positives and negatives for each anchor.
 
   Counts are those of the bank as given, so after the write (paper Fig. 2). The
-  random negatives exclude the hard ones; the released code draws from all.
+  random rows exclude the hard ones; the released code draws from all.
 
   Args:
     similarity: [N, L*P] of anchors and bank rows, without gradient.
@@ -135,18 +157,19 @@ def sample(
     num_hard_positives: K_H+.
     num_hard_negatives: K_H-.
     num_random_negatives: K_R-.
-    cold_start: "skip" leaves an anchor out until its class holds K_H+ rows and
-      the others together K_H- + K_R-; "partial" uses what is there.
+    num_random_positives: K_R+, none in the paper but in Tab. 6.
+    cold_start: "skip" leaves an anchor out until its class holds K_H+ + K_R+
+      rows and the others together K_H- + K_R-; "partial" uses what is there.
 
   Returns:
-    The sample, K = min(K_H+, P), K' = min(K_H-, L*P) + min(K_R-, L*P).
+    The sample; no number is larger than the rows that it is drawn from.
 
   Raises:
     ValueError: If `cold_start` is unknown.
   """
   min_positives = min_negatives = 1
   if needs_all(cold_start):
-    min_positives = num_hard_positives
+    min_positives = num_hard_positives + num_random_positives
     min_negatives = num_hard_negatives + num_random_negatives
   n, num_rows = similarity.shape
   assert num_rows == bank.rows.shape[0], (num_rows, bank.rows.shape)
@@ -154,18 +177,22 @@ def sample(
 
   own, others = _count_filled(bank, labels)
   active = (own >= min_positives) & (others >= min_negatives)
-  positives, positive_mask = hard_positives(
-    similarity, bank, labels, num_hard_positives
+  hard = hard_positives(similarity, bank, labels, num_hard_positives)
+  # A stream of their own: the negatives are drawn alike with and without them.
+  own_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+  drawn = random_positives(
+    own_keys, bank, labels, num_random_positives, taken=hard[0]
   )
-  hard, hard_mask = hard_negatives(similarity, bank, labels, num_hard_negatives)
-  drawn, drawn_mask = random_negatives(
-    keys, bank, labels, num_random_negatives, taken=hard
+  positives, positive_mask = _join(hard, drawn)
+  hard = hard_negatives(similarity, bank, labels, num_hard_negatives)
+  drawn = random_negatives(
+    keys, bank, labels, num_random_negatives, taken=hard[0]
   )
-  negative_mask = jnp.concatenate([hard_mask, drawn_mask], axis=1)
+  negatives, negative_mask = _join(hard, drawn)
   return Sample(
     positives=positives,
     positive_mask=positive_mask & active[:, None],
-    negatives=jnp.concatenate([hard, drawn], axis=1),
+    negatives=negatives,
     negative_mask=negative_mask & active[:, None],
     active=active,
   )
@@ -216,6 +243,18 @@ def top_k(
   _, columns = jax.lax.top_k(jnp.where(valid, scores, -jnp.inf), num)
   # With fewer valid entries than `num`, top_k goes on with masked ones.
   return columns, jnp.take_along_axis(valid, columns, axis=1)
+
+
+def _join(*draws):
+  """Puts (rows, mask) pairs side by side."""
+  rows, masks = zip(*draws, strict=True)
+  return jnp.concatenate(rows, axis=1), jnp.concatenate(masks, axis=1)
+
+
+def _without(valid, taken):
+  """Returns valid [N, Q] without the columns taken [N, K]."""
+  anchors = jnp.arange(len(valid))[:, None]
+  return valid.at[anchors, taken].set(False, unique_indices=True)
 
 
 def _count_filled(bank, labels):

@@ -17,8 +17,10 @@ COUNTS = {
   "num_hard_negatives": 4,
   "num_random_negatives": 5,
 }
+INFO_NCE = functools.partial(losses.info_nce, temperature=0.5)
+TRIPLET = functools.partial(losses.triplet, margin=0.2)
 instance_loss = jax.jit(
-  losses.instance_loss, static_argnames=("cold_start", *COUNTS)
+  losses.instance_loss, static_argnames=("pair_loss", "cold_start", *COUNTS)
 )
 
 
@@ -56,15 +58,14 @@ def make_problem(fill=(6, 6, 6, 6), n=7, seed=0, dtype=np.float32, size=6):
 
 
 def mean_instance_loss(embeddings, labels, bank, keys, **options):
-  result = instance_loss(
-    embeddings, labels, bank, keys, temperature=0.5, **{**COUNTS, **options}
-  )
+  options = {"pair_loss": INFO_NCE, **COUNTS, **options}
+  result = instance_loss(embeddings, labels, bank, keys, **options)
   return result.loss_sum / jnp.maximum(result.num_pairs, 1), result
 
 
 grad_instance_loss = jax.jit(
   jax.grad(mean_instance_loss, has_aux=True),
-  static_argnames=("cold_start", *COUNTS),
+  static_argnames=("pair_loss", "cold_start", *COUNTS),
 )
 
 
@@ -148,6 +149,7 @@ def test_instance_loss_equals_a_loop(fill, cold_start, x64):
   found = {key: float(value) for key, value in result.diagnostics.items()}
   assert found == pytest.approx(
     {
+      "num_anchors": 9,
       "num_active": np.sum((own >= need[0]) & (others >= need[1])),
       "positive_similarity_sum": positive[masks[0]].sum(),
       "num_positives": masks[0].sum(),
@@ -157,12 +159,14 @@ def test_instance_loss_equals_a_loop(fill, cold_start, x64):
   )
 
 
+@pytest.mark.parametrize("pair_loss", [INFO_NCE, TRIPLET])
 @pytest.mark.parametrize("cold_start", ["skip", "partial"])
 @pytest.mark.parametrize("fill", [(0, 0, 0, 0), (6, 0, 0, 0), (6, 1, 2, 0)])
-def test_fewer_rows_than_drawn_give_no_nan(fill, cold_start):
+def test_fewer_rows_than_drawn_give_no_nan(fill, cold_start, pair_loss):
   problem = make_problem(fill)
   gradient, result = grad_instance_loss(
     *problem,
+    pair_loss=pair_loss,
     cold_start=cold_start,
     num_hard_positives=50,
     num_hard_negatives=4,
@@ -256,22 +260,43 @@ def test_semantic_loss_equals_a_loop(num_seen, x64):
   assert (expected[1] > 0) == (num_seen > 1)
   loss = jax.jit(
     functools.partial(
-      losses.semantic_loss, labels=labels, bank=bank, temperature=0.8
+      losses.semantic_loss,
+      labels=labels,
+      bank=bank,
+      pair_loss=functools.partial(losses.info_nce, temperature=0.8),
     )
   )
-  np.testing.assert_allclose(loss(embeddings), expected, rtol=1e-12)
+  np.testing.assert_allclose(loss(embeddings)[:2], expected, rtol=1e-12)
   if num_seen > 1:
     check_gradient(lambda v: loss(v)[0], jnp.asarray(embeddings), 1e-7)
   else:
     assert not np.any(jax.grad(lambda v: loss(v)[0])(jnp.asarray(embeddings)))
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 0, 1, 1, 2], [3, 3, 3], [0, 1, 2]])
+def test_batch_loss_equals_a_loop(labels, x64):
+  """Class 2 has no positive; a batch of one class no negatives."""
+  del x64
+  labels = np.array(labels)
+  embeddings = np.random.default_rng(2).normal(size=(len(labels), 4))
+  similarity = unit(embeddings) @ unit(embeddings).T
+  same = labels[:, None] == labels
+  others = same & ~np.eye(len(labels), dtype=bool)
+  expected = loop_info_nce(similarity, similarity, others, ~same, 0.5)
+  loss = jax.jit(lambda v: losses.batch_loss(v, jnp.asarray(labels), INFO_NCE))
+  result = loss(embeddings)
+  np.testing.assert_allclose(result[:2], expected, rtol=1e-12)
+  active = sum(p.any() and n.any() for p, n in zip(others, ~same, strict=True))
+  assert (result.diagnostics["num_active"] > 0) == (expected[1] > 0)
+  assert result.diagnostics["num_active"] == active
+  if active:  # Through both sides: of every clip, the anchor's and the others'.
+    check_gradient(lambda v: loss(v)[0], jnp.asarray(embeddings), 1e-7)
+
+
 def test_semantic_rows_carry_no_gradient():
   def loss(rows):
     bank = memory.SemanticBank(rows, jnp.ones(3, bool))
-    return losses.semantic_loss(
-      jnp.eye(3), jnp.arange(3), bank, temperature=1.0
-    )[0]
+    return losses.semantic_loss(jnp.eye(3), jnp.arange(3), bank, INFO_NCE)[0]
 
   assert not np.any(jax.grad(loss)(jnp.ones((3, 3))))
 
@@ -314,7 +339,8 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
     return total / count
 
   def class_means(v, labels):
-    total, count = losses.semantic_loss(v, labels, semantic, temperature=tau)
+    pair_loss = functools.partial(losses.info_nce, temperature=tau)
+    total, count, *_ = losses.semantic_loss(v, labels, semantic, pair_loss)
     return total / count
 
   negatives = np.concatenate([d("hard_neg_idx"), d("rand_neg_idx")], axis=1)
@@ -340,6 +366,31 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
   reference.assert_close(
     batch_mean + d("ce").mean(), d("total_concat_mean"), loss_rel
   )
+
+
+@pytest.mark.parametrize("case", ["a", "b", "paper_size"])
+def test_golden_triplets(golden, case, x64):
+  """One anchor at a time: the hardest pair of its lists, and of the classes."""
+  del x64
+  d = functools.partial(_entry, golden("D_paper_oracle.npz"), f"nce_{case}")
+  triplet = functools.partial(losses.triplet, margin=float(d("margin")))
+  similarity = jnp.asarray(d("sim"))
+  semantic = memory.SemanticBank(jnp.asarray(d("sem")), jnp.asarray(d("seen")))
+  for n in range(len(similarity)):
+    columns = [d(f"hard_{kind}_idx")[n] for kind in ("pos", "neg")]
+    sides = [similarity[n : n + 1, kind] for kind in columns]
+    masks = [jnp.ones(side.shape, bool) for side in sides]
+    assert triplet(*sides, *masks)[1] == 1
+    reference.assert_close(
+      triplet(*sides, *masks)[0], d("triplet_sq")[n], 1e-10
+    )
+    found = losses.semantic_loss(
+      jnp.asarray(d("v"))[n : n + 1], d("labels")[n : n + 1], semantic, triplet
+    )
+    assert found.num_pairs == 1
+    assert float(found.loss_sum) == pytest.approx(
+      d("triplet_sem_sq")[n], rel=1e-10, abs=1e-14
+    )
 
 
 def _entry(data, case, key):

@@ -12,7 +12,10 @@ FILL = [5, 2, 0, 7, 4]
 SIZE = 7
 LABELS = np.array([3, 1, 0, 2, 4, 3])
 COUNTS = ("num_hard_positives", "num_hard_negatives", "num_random_negatives")
-jit_sample = jax.jit(sampling.sample, static_argnames=("cold_start", *COUNTS))
+jit_sample = jax.jit(
+  sampling.sample,
+  static_argnames=("cold_start", "num_random_positives", *COUNTS),
+)
 
 
 def make_bank(fill, size):
@@ -48,10 +51,13 @@ def valid_rows(label, fill=FILL, size=SIZE):
 
 
 # Fewer than there are, exactly as many, and more than P or L*P.
-@pytest.mark.parametrize("counts", [(2, 4, 5), (7, 11, 0), (9, 40, 50)])
-def test_draws_are_the_hardest_and_disjoint(counts):
+@pytest.mark.parametrize(
+  ("counts", "num_random"),
+  [((2, 4, 5), 0), ((0, 4, 5), 3), ((7, 11, 0), 7), ((9, 40, 50), 9)],
+)
+def test_draws_are_the_hardest_and_disjoint(counts, num_random):
   similarity = make_similarity()
-  sample = draw(*counts, cold_start="partial")
+  sample = draw(*counts, cold_start="partial", num_random_positives=num_random)
   for n, label in enumerate(LABELS):
     own, others = valid_rows(label)
     assert bool(sample.active[n]) == (len(own) > 0)
@@ -61,7 +67,11 @@ def test_draws_are_the_hardest_and_disjoint(counts):
       assert not len(positives) and not len(negatives)
       continue
     hardest = own[np.argsort(similarity[n, own], kind="stable")]
-    np.testing.assert_array_equal(positives, hardest[: counts[0]])
+    hard, drawn = positives[: counts[0]], positives[counts[0] :]
+    np.testing.assert_array_equal(hard, hardest[: counts[0]])
+    left = hardest[counts[0] :]
+    assert len(drawn) == min(num_random, len(left))
+    assert len(set(drawn)) == len(drawn) and set(drawn) <= set(left)
     hardest = others[np.argsort(-similarity[n, others], kind="stable")]
     hard = hardest[: counts[1]]
     np.testing.assert_array_equal(negatives[: len(hard)], hard)
@@ -78,13 +88,15 @@ def test_shapes_are_clamped_and_int32():
   assert sample.positives.dtype == sample.negatives.dtype == jnp.int32
 
 
-def test_random_draw_is_uniform():
+@pytest.mark.parametrize("kind", ["positives", "negatives"])
+def test_random_draw_is_uniform(kind):
   """Each row as often as any other, alone and in pairs (chi-square)."""
-  num_draws, num = 4000, 4
+  num_draws, num = 4000, 3
   bank, labels = make_bank(FILL, SIZE), np.full(num_draws, 3)
-  _, others = valid_rows(3)
-  taken, left = others[::5], np.setdiff1d(others, others[::5])
-  rows, mask = sampling.random_negatives(
+  allowed = dict(zip(("positives", "negatives"), valid_rows(3), strict=True))
+  taken = allowed[kind][::5]
+  left = np.setdiff1d(allowed[kind], taken)
+  rows, mask = getattr(sampling, f"random_{kind}")(
     jax.random.split(jax.random.key(7), num_draws),
     bank,
     jnp.asarray(labels),
@@ -109,9 +121,9 @@ def test_random_draw_is_uniform():
 
 def test_random_draw_depends_on_the_anchors_own_key_alone():
   keys = jax.random.split(jax.random.key(0), 6)
-  bank = make_bank(FILL, SIZE)
-  rows, _ = sampling.random_negatives(keys, bank, LABELS, 4)
-  one, _ = sampling.random_negatives(keys[4:5], bank, LABELS[4:5], 4)
+  bank, none = make_bank(FILL, SIZE), np.zeros((6, 0), int)
+  rows, _ = sampling.random_negatives(keys, bank, LABELS, 4, none)
+  one, _ = sampling.random_negatives(keys[4:5], bank, LABELS[4:5], 4, none[4:5])
   np.testing.assert_array_equal(one[0], rows[4])
   assert not np.array_equal(rows[0], rows[5])  # same class, another key
 
