@@ -9,7 +9,6 @@ import argparse
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ import numpy as np
 import tqdm
 
 from data_prep import ntu, ntu60
+from sgcl_jax import errors
 
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
 PERFORMERS = tuple(sorted((*ntu60.TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))
@@ -272,11 +272,11 @@ def write(
 
   Raises:
     FileExistsError: `out` is a file or holds files.
-    ValueError: A number is out of range.
+    ConfigError: A number is out of range.
   """
   out = pathlib.Path(out).resolve()
   if not 1 <= num_classes <= len(ACTIONS) or clips_per_class < 1 or seed < 0:
-    raise ValueError(
+    raise errors.ConfigError(
       f"num_classes must be 1 to {len(ACTIONS)}, clips_per_class at least 1 and"
       f" seed at least 0, not {num_classes}, {clips_per_class} and {seed}"
     )
@@ -307,10 +307,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--num_classes", type=int, default=10)
   parser.add_argument("--clips_per_class", type=int, default=130)
   args = parser.parse_args(argv)
-  try:
-    written = write(**vars(args))
-  except (OSError, ValueError) as error:
-    sys.exit(f"error: {error}")
+  written = write(**vars(args))
   print(
     f"Wrote {len(written)} clips of {args.num_classes} actions to {args.out};"
     f" next: python -m data_prep.ntu60 --raw {args.out}"
@@ -318,4 +315,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  main()
+  errors.run(main)

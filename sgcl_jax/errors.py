@@ -5,6 +5,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from absl import app, flags
+
 
 class UserError(ValueError):
   """Something that the user can put right; its text says how."""
@@ -34,12 +36,47 @@ class TrainingError(UserError):
   """A run that cannot go on."""
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], on_interrupt: str = "interrupted") -> None:
   """Calls a command's `main`; a mistake becomes a message and exit code 1."""
   # A scheduler's SIGTERM, too, has to leave nothing half-written.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
     main()
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+  except UserError as error:
+    _fail(error)
+  except OSError as error:
+    _fail(_in_one_line(error))
+  except KeyboardInterrupt:
+    print(on_interrupt, file=sys.stderr)
+    sys.exit(130)
+
+
+def run_with_flags(main: Callable[[list[str]], None]) -> None:
+  """Like `run`, for a resumable command with absl flags; calls `main(argv)`."""
+  app.run(
+    lambda argv: run(
+      lambda: main(argv), "interrupted; the same command goes on from here"
+    ),
+    flags_parser=_parse,
+  )
+
+
+def _parse(argv):
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, ValueError, AttributeError, TypeError, OSError) as error:
+    _fail(_in_one_line(error))
+
+
+def _in_one_line(error):
+  lines = str(error).strip().splitlines()
+  if any("Traceback" in line for line in lines):
+    return lines[-1].partition(": ")[2]  # A config's own error.
+  if "Failed loading config file" in lines[0]:
+    return lines[-1].strip()
+  return " ".join(" ".join(lines).split())
+
+
+def _fail(message):
+  print(f"error: {message}", file=sys.stderr)
+  sys.exit(1)

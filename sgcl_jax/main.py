@@ -11,8 +11,7 @@ import os
 import pathlib
 import sys
 
-import jax
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from sgcl_jax import errors, parallel
@@ -29,8 +28,6 @@ _MODE = flags.DEFINE_enum(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Where the run lives; run again, it is resumed."
 )
-
-
 _JSON = flags.DEFINE_bool(
   "json", False, "Print the summary as one JSON object, and nothing else."
 )
@@ -58,7 +55,7 @@ def main(argv: list[str]) -> None:
 def _run(config):
   workdir = _WORKDIR.value or _default_workdir(config)
   print(f"workdir: {workdir}", flush=True)
-  _set_up_jax(config)
+  parallel.set_up(config)
   # Imported late, so that a mistake in the flags is answered at once.
   from sgcl_jax import evaluate, train
 
@@ -84,41 +81,5 @@ def _default_workdir(config):
   return os.path.join("runs", "_".join(parts))
 
 
-def _set_up_jax(config):
-  if config.model.get("remat"):
-    parallel.keep_remat_on_cpu()
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
-  jax.config.update("jax_default_matmul_precision", config.matmul_precision)
-  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    cache = pathlib.Path.home() / ".cache" / "sgcl_jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-
-
-def _parse(argv):
-  try:
-    return flags.FLAGS(argv)
-  except (flags.Error, ValueError, AttributeError, TypeError, OSError) as error:
-    _fail(error)
-
-
-def _fail(error):
-  """Ends with one line: a mistake of the user's needs no traceback."""
-  message = str(error).strip()
-  if "Traceback" in message:  # An error in a config's file comes so.
-    message = message.splitlines()[-1].partition(": ")[2]
-  print(f"error: {' '.join(message.split())}", file=sys.stderr)
-  sys.exit(1)
-
-
-def _main(argv):
-  try:
-    main(argv)
-  except (errors.UserError, OSError) as error:
-    _fail(error)
-  except KeyboardInterrupt:
-    print("interrupted; the same command goes on from here", file=sys.stderr)
-    sys.exit(130)
-
-
 if __name__ == "__main__":
-  app.run(_main, flags_parser=_parse)
+  errors.run_with_flags(main)

@@ -7,10 +7,13 @@ whole, equal on all replicas.
 
 import importlib.util
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from absl import logging
+from ml_collections import ConfigDict
 
 from sgcl_jax import errors
 
@@ -20,7 +23,8 @@ AXIS = "replica"
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(state, batch) -> (state, metrics)` over the local devices.
 
-  The batch is split along its first axis; the state is donated.
+  The batch is split along its first axis; the state is donated. The result has
+  a `lower`, as that of `jax.jit`.
   """
   mapped = jax.pmap(
     step,
@@ -29,7 +33,12 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
     out_axes=(None, None),
     donate_argnums=0,
   )
-  return lambda state, batch: mapped(state, _split(batch))
+
+  def run(state, batch):
+    return mapped(state, _split(batch))
+
+  run.lower = lambda state, batch: mapped.lower(state, _split(batch))
+  return run
 
 
 def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,8 +52,19 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   return run
 
 
-def keep_remat_on_cpu() -> None:
-  """Keeps XLA from undoing rematerialisation on CPU; before any computation.
+def set_up(config: ConfigDict) -> None:
+  """Sets what JAX has to know of a config before it computes anything."""
+  if config.model.get("remat"):
+    _keep_remat_on_cpu()
+  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
+  jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    cache = pathlib.Path.home() / ".cache" / "sgcl_jax"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _keep_remat_on_cpu():
+  """Keeps XLA from undoing rematerialisation on CPU.
 
   There a pass removes the barriers that `jax.checkpoint` sets, and the next one
   merges what is computed twice. GPUs need that pass, so where a plugin for an

@@ -2,6 +2,7 @@
 """The training and the evaluation step, pure, written against one axis."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from sgcl_jax.contrast import objective
 
 TrainState = state_lib.TrainState
 Metrics = dict[str, jax.Array]
+Pair = tuple[jax.Array, jax.Array]
 
 # What randomness is for. Each purpose has its own stream, so that switching
 # the contrast on changes neither the augmentation nor the initial backbone.
@@ -95,20 +97,17 @@ def make_train_step(
         source = graph
         if config.contrast.source == "feature":
           source = updates["intermediates"]["feature"][0]
-        output = head.apply({"params": params["projection"]}, source)
-        if config.contrast.loss == "classifier":
-          terms["graph_ce"] = losses.cross_entropy(output, batch["label"])
-          logged = {"graph_accuracy": _correct(output, batch["label"])}
-        else:
-          banks, contrasts, logged = _contrast(
-            banks,
-            output,
-            batch,
-            keys("sampling"),
-            config.contrast,
-            temperature,
-          )
-          terms |= contrasts
+        graph_terms, banks, logged = contrast(
+          head,
+          params["projection"],
+          source,
+          banks,
+          batch,
+          keys("sampling"),
+          config.contrast,
+          temperature,
+        )
+        terms |= graph_terms
       shares = {name: _share(*term) for name, term in terms.items()}
       logged["accuracy"] = _correct(logits, batch["label"])
       aux = shares, updates.get("batch_stats", {}), banks, logged
@@ -136,6 +135,59 @@ def make_train_step(
     return state, metrics
 
   return train_step
+
+
+def contrast(
+  head: nn.Module,
+  params: dict[str, Any],
+  source: jax.Array,
+  banks: objective.Banks | None,
+  batch: dict[str, jax.Array],
+  keys: jax.Array,
+  config: ConfigDict,
+  temperature: float,
+) -> tuple[dict[str, Pair], objective.Banks | None, dict[str, Pair]]:
+  """What the contrast adds to the loss, from the graph on (Eq. 7).
+
+  Args:
+    head: Of `objective.make_head`.
+    params: Of the head.
+    source: Graph [N, S, V, V] or feature [N, F] of this replica's clips.
+    banks: State before the step, None where nothing uses them.
+    batch: Of this replica: `label` [N] and `index` [N].
+    keys: [N] PRNG keys, one per clip.
+    config: `contrast` of a config.
+    temperature: tau.
+
+  Returns:
+    Terms of the loss as (sum, count), the banks after the write, and what to
+    log as (sum, count).
+  """
+  output = head.apply({"params": params}, source)
+  if config.loss == "classifier":
+    terms = {"graph_ce": losses.cross_entropy(output, batch["label"])}
+    return terms, None, {"graph_accuracy": _correct(output, batch["label"])}
+  labels = _gather(batch["label"])
+  if banks is None:
+    # Every replica contrasts the whole batch, and so counts as one of R.
+    contrasts = objective.contrast_within_batch(
+      _gather(output), labels, config, temperature
+    )
+  else:
+    rows = _gather(lax.stop_gradient(output))
+    index = _gather(batch["index"])
+    banks = objective.update_banks(banks, rows, labels, index, config)
+    contrasts = objective.contrast_with_banks(
+      banks, output, batch["label"], keys, config, temperature
+    )
+  # Of the instances, if there are any: those of the classes say less.
+  sums = next(iter(contrasts.values())).diagnostics
+  logged = {"active_anchors": (sums["num_active"], sums["num_anchors"])}
+  for kind in ("positive", "negative"):
+    total = sums[f"{kind}_similarity_sum"]
+    logged[f"{kind}_similarity"] = total, sums[f"num_{kind}s"]
+  terms = {name: (c.loss_sum, c.num_pairs) for name, c in contrasts.items()}
+  return terms, banks, logged
 
 
 def make_eval_step(
@@ -169,45 +221,6 @@ def _latent_terms(latent, labels, prior, weights):
 def _correct(logits, labels):
   hits = (logits.argmax(-1) == labels).astype(logits.dtype)
   return hits.sum(), jnp.array(len(labels), logits.dtype)
-
-
-def _contrast(banks, embeddings, batch, keys, config, temperature):
-  """Returns the banks after the write, the terms of Eq. 7 and what to log.
-
-  Terms and logged values are (sum, count) pairs.
-  """
-  labels = _gather(batch["label"])
-  if banks is None:
-    # Every replica contrasts the whole batch, and so counts as one of R.
-    contrasts = objective.contrast_within_batch(
-      _gather(embeddings), labels, config, temperature
-    )
-  else:
-    banks = objective.update_banks(
-      banks,
-      _gather(lax.stop_gradient(embeddings)),
-      labels,
-      _gather(batch["index"]),
-      config,
-    )
-    contrasts = objective.contrast_with_banks(
-      banks, embeddings, batch["label"], keys, config, temperature
-    )
-  terms = {name: (c.loss_sum, c.num_pairs) for name, c in contrasts.items()}
-  # Of the instances, if there are any: those of the classes say less.
-  sums = next(iter(contrasts.values())).diagnostics
-  logged = {
-    "active_anchors": (sums["num_active"], sums["num_anchors"]),
-    "positive_similarity": (
-      sums["positive_similarity_sum"],
-      sums["num_positives"],
-    ),
-    "negative_similarity": (
-      sums["negative_similarity_sum"],
-      sums["num_negatives"],
-    ),
-  }
-  return banks, terms, logged
 
 
 def _gather(x):

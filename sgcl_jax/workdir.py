@@ -73,8 +73,8 @@ def _check(config, workdir, matters):
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     return
-  old = _flatten(json.loads(path.read_text()))
-  new = _flatten(json.loads(json.dumps(config.to_dict())))
+  old = flatten(json.loads(path.read_text()))
+  new = flatten(json.loads(json.dumps(config.to_dict())))
   for key in sorted(old.keys() | new.keys()):
     if matters(key) and old.get(key) != new.get(key):
       raise errors.WorkdirError(
@@ -83,11 +83,12 @@ def _check(config, workdir, matters):
       )
 
 
-def _flatten(tree, prefix=""):
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns a nested dict as one of dotted keys."""
   flat = {}
   for key, value in tree.items():
     if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}.")
+      flat |= flatten(value, f"{prefix}{key}.")
     else:
       flat[prefix + key] = value
   return flat

@@ -174,7 +174,7 @@ def test_the_average_pose_says_little_and_the_motion_much():
 
 def test_a_directory_with_files_is_refused(tmp_path):
   (tmp_path / "mine").touch()
-  with pytest.raises(SystemExit) as error:
+  with pytest.raises(FileExistsError) as error:
     synthetic.main(["--out", str(tmp_path), "--seed", "0"])
   message = str(error.value)
   assert str(tmp_path) in message and "--out" in message

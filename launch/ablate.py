@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Trains the rows of one of the paper's tables and writes the table.
+
+python launch/ablate.py --table 5 --seeds 3
+python launch/ablate.py --table 3 --config configs/ctrgcn_ucla.py:recipe=short
+
+Run again, it goes on. A row that is the same in several tables is trained once.
+"""
+
+import csv
+import json
+import os
+import pathlib
+import statistics
+import sys
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from configs import tables
+from sgcl_jax import errors, parallel, train, workdir
+
+# What concerns one row, not all.
+REFUSALS = errors.ConfigError, errors.ContrastError, errors.TrainingError
+
+_TABLE = flags.DEFINE_enum(
+  "table", None, [str(number) for number in tables.TABLES], "Of the paper."
+)
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  "configs/ctrgcn_ntu60.py",
+  "What the rows change; options and fields are set as for sgcl_jax.main.",
+)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of each row.", lower_bound=1)
+_OUT = flags.DEFINE_string(
+  "out", None, "For the tables and their runs, which are resumed."
+)
+
+
+def main(argv: list[str]) -> None:
+  """Trains what is missing and writes `table<number>.md` and `.csv`.
+
+  Raises:
+    UserError: As `train.run`. What concerns one row alone does not keep the
+      others from being trained.
+  """
+  if len(argv) > 1:
+    raise errors.ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
+  if _TABLE.value is None:
+    raise errors.ConfigError("--table is missing, as in --table 5")
+  number, base = int(_TABLE.value), _CONFIG.value
+  table = tables.TABLES[number]
+  overridden = config_flags.get_override_values(flags.FLAGS["config"])
+  for key in sorted(overridden.keys() | ({"gcl"} if not base.gcl else set())):
+    if any(key in row.fields for row in table.rows) or key == "seed":
+      raise errors.ConfigError(f"config.{key} is set by the rows of the table")
+  parallel.set_up(base)
+  out = pathlib.Path(_OUT.value or _default_out(base))
+  print(f"in {out}", flush=True)
+  summaries, refused = {row.name: [] for row in table.rows}, []
+  for seed in range(1, _SEEDS.value + 1):
+    for i, row in enumerate(table.rows):
+      print(
+        f"\n[{i + 1}/{len(table.rows)}] {row.name}, seed {seed}", flush=True
+      )
+      try:
+        summaries[row.name].append(_run(row, seed, base, out))
+      except REFUSALS as error:
+        refused.append(f"{row.name}, seed {seed}: {error}")
+        print(refused[-1], flush=True)
+      _write(out, number, table, summaries)
+  print("\n" + (out / f"table{number}.md").read_text(), end="")
+  if refused:
+    raise errors.TrainingError("\n".join(["rows are missing", *refused]))
+
+
+def _default_out(config):
+  name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
+  parts = ["ablate", name.stem, config.data.split, config.data.modality]
+  if config.recipe != "paper":
+    parts.append(config.recipe)
+  return os.path.join("runs", "_".join(parts))
+
+
+def _run(row, seed, base, out):
+  """Returns the summary of a row with one seed, trained if it is not there."""
+  config = base.copy_and_resolve_references()
+  config.update_from_flattened_dict({**row.fields, "seed": seed})
+  # Named by what differs from the config, so that tables share their rows.
+  flat = workdir.flatten(base.to_dict())
+  changes = {k: v for k, v in row.fields.items() if flat[k] != v}
+  name = ",".join(f"{key}={value}" for key, value in changes.items())
+  path = out / (name or "default") / f"seed{seed}"
+  workdir.check_resume(config, path)
+  if (path / "summary.json").exists():
+    summary = json.loads((path / "summary.json").read_text())
+    if summary["epoch"] == config.optim.num_epochs:
+      print(f"top-1 {summary['top1']:.2f} %, as found in {path}")
+      return summary
+  summary = train.run(config, path)
+  jax.clear_caches()  # The step of the next row is another one.
+  return summary
+
+
+def _write(out, number, table, summaries):
+  """Writes the table as far as it goes."""
+  out.mkdir(parents=True, exist_ok=True)
+  rows = []
+  for row in table.rows:
+    top1 = [summary["top1"] for summary in summaries[row.name]]
+    rows.append(
+      {
+        "row": row.name,
+        "mean": f"{statistics.mean(top1):.2f}" if top1 else "",
+        "std": f"{statistics.stdev(top1):.2f}" if len(top1) > 1 else "",
+        "seeds": len(top1),
+        "paper": row.top1,
+      }
+    )
+  finished = [summary for each in summaries.values() for summary in each]
+  _replace(out / f"table{number}.md", _markdown(number, table, rows, finished))
+  path = out / f"table{number}.csv"
+  with path.with_suffix(".tmp").open("w", newline="") as file:
+    writer = csv.DictWriter(file, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+  os.replace(path.with_suffix(".tmp"), path)
+
+
+def _markdown(number, table, rows, finished):
+  lines = [f"## Table {number}: {table.title}", ""]
+  lines += ["| | top-1 (%) | std | seeds | paper |", "|---|---|---|---|---|"]
+  lines += [
+    "| {row} | {mean} | {std} | {seeds} | {paper} |".format(**row)
+    for row in rows
+  ]
+  epochs = sorted({str(summary["epoch"]) for summary in finished})
+  devices = sorted({summary["device"] for summary in finished})
+  clips = sorted({f"{summary['num_clips']:,}" for summary in finished})
+  lines += [
+    "",
+    f"Top-1 of epoch {', '.join(epochs)} (the last) on {', '.join(clips)} test"
+    f" clips; seeds from 1 on; {', '.join(devices)}; `python"
+    f" {' '.join(sys.argv)}`. The paper's are CTR-GCN on NTU RGB+D 60, X-Sub,"
+    " joint.",
+  ]
+  if table.note:
+    lines += ["", table.note]
+  return "\n".join(lines) + "\n"
+
+
+def _replace(path, text):
+  path.with_suffix(".tmp").write_text(text)
+  os.replace(path.with_suffix(".tmp"), path)
+
+
+if __name__ == "__main__":
+  errors.run_with_flags(main)
