@@ -240,7 +240,7 @@ def init_state(
   banks = None
   head = make_head(config)
   if head is not None:
-    source = _contrasted(config, model, variables, x)
+    source = contrasted(config, variables)
     key = steps.make_key(config.seed, "projection")
     projection = head.lazy_init(key, source)
     params["projection"] = projection.get("params", {})
@@ -258,11 +258,20 @@ def init_state(
   )
 
 
-def _contrasted(config, model, variables, x):
-  """Returns the shape of what is contrasted."""
-  (_, graph), sown = jax.eval_shape(
-    functools.partial(model.apply, mutable=["intermediates"]), variables, x
-  )
+def contrasted(
+  config: ConfigDict, variables: dict[str, Any]
+) -> jax.ShapeDtypeStruct:
+  """Returns the shape of what is contrasted, for one clip.
+
+  Args:
+    config: Of `configs/`.
+    variables: Of the backbone.
+
+  Raises:
+    ConfigError: If it is the feature, and the backbone does not sow it.
+  """
+  apply = functools.partial(make_model(config).apply, mutable=["intermediates"])
+  (_, graph), sown = jax.eval_shape(apply, variables, input_shape(config))
   if config.contrast.source == "graph":
     return graph
   if "feature" not in sown.get("intermediates", {}):

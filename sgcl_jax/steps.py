@@ -108,7 +108,7 @@ def make_train_step(
           temperature,
         )
         terms |= graph_terms
-      shares = {name: _share(*term) for name, term in terms.items()}
+      shares = {name: share(*term) for name, term in terms.items()}
       logged["accuracy"] = _correct(logits, batch["label"])
       aux = shares, updates.get("batch_stats", {}), banks, logged
       return sum(shares.values()), aux
@@ -227,11 +227,11 @@ def _gather(x):
   return lax.all_gather(x, parallel.AXIS, tiled=True)
 
 
-def _share(total, count):
-  """This replica's part of the global mean, 0 where nothing counts."""
+def share(total: jax.Array, count: jax.Array) -> jax.Array:
+  """Returns this replica's part of the global mean, 0 where nothing counts."""
   count = lax.psum(lax.stop_gradient(count), parallel.AXIS)
   return total / jnp.maximum(count, 1)
 
 
 def _mean(total, count):
-  return lax.psum(_share(total, count), parallel.AXIS)
+  return lax.psum(share(total, count), parallel.AXIS)

@@ -138,6 +138,7 @@ class _Epoch:
     self._rate = float(optim.learning_rates(config.optim)[epoch])
     self._start = time.monotonic()
     self._sums = {}
+    self._last = {}
     self._num_steps = 0
     self._seconds = 0.0
 
@@ -183,6 +184,8 @@ class _Epoch:
         for kind in ("positive", "negative")
       )
       parts.append(f"similarity {own:.2f}, others {other:.2f}")
+    if "bank_fill" in self._last:
+      parts.append(f"banks {self._last['bank_fill'] * 100:.0f} % full")
     if test:
       parts.append(f"test top-1 {test['top1']:.2f} %")
     parts += [f"lr {self._rate:g}", f"{rate:.0f} clips/s"]
@@ -202,6 +205,7 @@ class _Epoch:
           " longer config.optim.warmup_epochs may help"
         )
       self._sums[name] = self._sums.get(name, 0.0) + value
+    self._last = values
     values["learning_rate"] = self._rate
     self._recorder.write("train", step, self._epoch + 1, **values)
     bar.set_postfix_str(" ".join(self._values()), refresh=False)

@@ -5,9 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import infogcn_ucla
+from configs import ctrgcn_ucla, infogcn_ucla
 from sgcl_jax import build, input_pipeline, parallel, steps
-from sgcl_jax.models import infogcn
 from tests.conftest import TINY
 
 
@@ -38,7 +37,11 @@ def run_replicas(config, clips, num_replicas, count=5):
     config,
     build.temperature(config),
   )
-  mapped = jax.jit(jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)))
+  mapped = jax.jit(
+    jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)),
+    # Most of the time is compilation, of what runs a few times.
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
   logged = []
   for batch in make_batches(clips, count):
     if exact:
@@ -123,25 +126,85 @@ def test_replicas_of_the_switches(
   assert np.abs(kernel - kernel_without_contrast).max() > 1e-5
 
 
-def test_replicas_of_a_random_backbone(clips, monkeypatch, x64):
-  """InfoGCN: latent noise, dropout, and terms that are no sums over clips."""
-  monkeypatch.setattr(infogcn, "STACK", ((16, 1), (32, 2)))
-  config = infogcn_ucla.get_config()
-  small = {**TINY, "model.width": 64, "model.graph_block": 1}
-  del small["backbone"]
-  config.update_from_flattened_dict({**small, "model.dropout": 0.5})
-  one, logged_one = run_replicas(config, clips, 1, count=3)
-  many, logged_many = run_replicas(config, clips, 4, count=3)
-  assert float(logged_one[0]["latent_prior"]) > 0
-  assert float(logged_one[0]["latent_mean"]) > 0
+def real_config(backbone, arg):
+  """A recipe of NW-UCLA on few clips, everything random switched on."""
+  config = {"ctrgcn": ctrgcn_ucla, "infogcn": infogcn_ucla}[backbone]
+  config = config.get_config(arg)
+  fields = {**TINY, "model.dropout": 0.5, "contrast.num_hard_positives": 2}
+  del fields["backbone"], fields["optim.base_lr"]
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+# Each compiles for a minute: one of each backbone here, all in the slow tests.
+REAL = [
+  pytest.param(
+    backbone,
+    arg,
+    num,
+    marks=()
+    if (backbone, arg, num)
+    in [("ctrgcn", None, 4), ("infogcn", "contrast=released", 2)]
+    else pytest.mark.slow,
+  )
+  for backbone in ("ctrgcn", "infogcn")
+  for arg in (None, "contrast=released")
+  for num in (2, 4, 8)
+]
+
+
+@pytest.fixture(scope="module")
+def on_one(clips):
+  """Returns the runs on one device, each made once."""
+  runs = {}
+
+  def run(backbone, arg, count, exact):
+    key = backbone, arg, count, exact
+    if key not in runs:
+      config = real_config(backbone, arg)
+      with jax.enable_x64(exact):
+        runs[key] = run_replicas(config, clips, 1, count)
+    return runs[key]
+
+  return run
+
+
+@pytest.mark.parametrize(("backbone", "arg", "num_replicas"), REAL)
+def test_replicas_of_a_backbone(
+  backbone, arg, num_replicas, clips, on_one, x64
+):
+  """Rotation, dropout, latent noise, and terms that are no sums over clips."""
+  one, logged_one = on_one(backbone, arg, 3, True)
+  config = real_config(backbone, arg)
+  many, logged_many = run_replicas(config, clips, num_replicas, count=3)
+  if backbone == "infogcn":
+    assert float(logged_one[0]["latent_prior"]) > 0
+    assert float(logged_one[0]["latent_mean"]) > 0
+  active = [float(metrics["active_anchors"]) for metrics in logged_one]
+  assert any(0 < fraction < 1 for fraction in active), active
   assert_close(many, one, 1e-9)
   assert_close(logged_many, logged_one, 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "arg", "num_replicas"), REAL)
+def test_replicas_of_a_backbone_in_single_precision(
+  backbone, arg, num_replicas, clips, on_one
+):
+  one, logged_one = on_one(backbone, arg, 1, False)
+  config = real_config(backbone, arg)
+  many, logged_many = run_replicas(config, clips, num_replicas, count=1)
+  assert_first_step(many, logged_many, one, logged_one)
 
 
 def test_replicas_agree_in_single_precision(tiny_config, clips):
   (one, logged_one), (many, logged_many) = (
     run_replicas(tiny_config(), clips, num, count=1) for num in (1, 4)
   )
+  assert_first_step(many, logged_many, one, logged_one)
+
+
+def assert_first_step(many, logged_many, one, logged_one):
   assert_close(logged_many[0]["loss"], logged_one[0]["loss"], 1e-5)
   assert_close(many.batch_stats, one.batch_stats, 1e-5)
   assert_close(many.banks, one.banks, 1e-5)

@@ -235,7 +235,8 @@ def bank_similarity(
   size = memory.rows_per_class(bank)
   filled = (jnp.arange(size) < bank.fill[:, None]).reshape(-1)  # [L*P]
   scale = jnp.where(filled, projection.inverse_norm(rows), 0)
-  return (_normalize_anchors(embeddings, rows) @ rows.T) * scale
+  anchors = _normalize_anchors(embeddings, rows)
+  return jnp.einsum("nd,qd->nq", anchors, rows) * scale
 
 
 def _normalize_anchors(embeddings, rows):

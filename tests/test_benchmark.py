@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the contrast costs at the paper's sizes, times left aside."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import ctrgcn_ntu60
+from sgcl_jax import benchmark, build, steps
+from sgcl_jax.contrast import objective
+
+# Clips, embedding width and bank rows of NTU RGB+D 60.
+N, D, Q = 64, 256, 60 * 684
+NUM_DRAWN = 128 + 512 + 512
+
+
+@pytest.fixture(scope="module")
+def config():
+  """Of NTU RGB+D 60, with a backbone that compiles in a second."""
+  config = ctrgcn_ntu60.get_config()
+  config.backbone = "tests.tiny:create"
+  config.data.window = 4
+  return config
+
+
+@pytest.fixture(scope="module")
+def problem(config):
+  """A state with full banks, and a batch."""
+  optimizer = build.make_optimizer(config, 1_000)
+  state = benchmark.init_state(config, optimizer)
+  assert state.banks.instance.rows.shape == (Q, D)
+  return state, benchmark.random_batch(config)
+
+
+@pytest.fixture(scope="module")
+def compiled(config, problem):
+  """The contrast part, and its arguments, as for CTR-GCN's graph."""
+  carry, batch = benchmark.contrast_problem(config, *problem)
+  step = benchmark.make_contrast_step(config)
+  return step.lower(carry, batch).compile()
+
+
+def test_every_anchor_of_the_problem_is_active(config, problem):
+  state, batch = problem
+  contrasts = objective.contrast_with_banks(
+    state.banks,
+    jnp.ones((N, D)),
+    batch["label"],
+    steps.clip_keys(0, "sampling", 0, batch["position"]),
+    config.contrast,
+    1.0,
+  )
+  diagnostics = contrasts["instance"].diagnostics
+  assert diagnostics["num_active"] == N
+  assert diagnostics["num_negatives"] == N * 1024
+  assert contrasts["semantic"].num_pairs == N
+
+
+def test_the_backward_pass_keeps_no_rows(config, problem):
+  """At most similarities and indices of what was drawn, and [N, D]."""
+  state, batch = problem
+  keys = steps.clip_keys(0, "sampling", 0, batch["position"])
+
+  def loss(embeddings):
+    contrasts = objective.contrast_with_banks(
+      state.banks, embeddings, batch["label"], keys, config.contrast, 1.0
+    )
+    return sum(c.loss_sum for c in contrasts.values())
+
+  pullback = jax.eval_shape(
+    lambda v: jax.vjp(loss, v)[1], jnp.zeros((N, D), jnp.float32)
+  )
+  kept = [leaf.shape for leaf in jax.tree.leaves(pullback)]
+  assert (Q, D) in kept  # The bank itself, of which there is one.
+  kept.remove((Q, D))
+  assert kept and max(map(np.prod, kept)) <= 2 * N * NUM_DRAWN, kept
+  assert sum(map(np.prod, kept)) <= 12 * N * NUM_DRAWN, kept
+
+
+def test_temporary_memory(compiled):
+  assert compiled.memory_analysis().temp_size_in_bytes <= 128e6
+
+
+def assert_not_copied(hlo):
+  bank = re.escape(f"f32[{Q},{D}]")
+  assert re.search(rf"= {bank}\S* (scatter|fusion|while|custom-call)\(", hlo)
+  assert not re.search(rf"= {bank}\S* copy\(", hlo)
+  turned = re.escape(f"f32[{D},{Q}]")
+  assert not re.search(rf"= {turned}\S* (copy|transpose)\(", hlo)
+
+
+def test_the_bank_is_written_in_place(config, problem, compiled):
+  assert_not_copied(compiled.as_text())
+  state, batch = problem
+  step = build.make_train_step(config, build.make_optimizer(config, 1_000))
+  state = jax.tree.map(jnp.copy, state)
+  assert_not_copied(step.lower(state, batch).compile().as_text())
+  # The first step brings its arguments to where the devices want them.
+  state, _ = step(state, batch)
+  before = state.banks.instance.rows.unsafe_buffer_pointer()
+  for _ in range(3):
+    state, _ = step(state, batch)
+    assert state.banks.instance.rows.unsafe_buffer_pointer() == before
+
+
+def test_what_is_measured(tiny_config):
+  found = benchmark.run(tiny_config(), repeats=1)
+  assert set(found) == {
+    "train_ms_per_clip",
+    "compile_seconds",
+    "num_params",
+    "peak_memory_gib",
+    "contrast_ms",
+    "contrast_overhead",
+    "contrast_temp_mb",
+  }
+  assert all(value > 0 for value in found.values())
