@@ -14,10 +14,12 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=["sgcl_jax*", "configs", "data_prep"]
   ),
+  package_data={"data_prep": ["*_missing.txt"]},
   python_requires=">=3.11,<3.14",
   install_requires=[
     "absl-py>=2.1",
     "flax>=0.12.8,<0.13",
+    "google-crc32c>=1.7,<2",  # Checksums of TFRecords, without TensorFlow.
     "jax>=0.10.2,<0.13",  # 0.10.2 is the last for Python 3.11.
     "jaxlib>=0.10.2,<0.13",
     "ml-collections>=1.1,<2",
@@ -39,6 +41,7 @@ setuptools.setup(
     # Reads .pt files without PyTorch, and without running what is in them.
     "torch": ["ptloader>=0.3,<0.4"],
     "test": [
+      "hypothesis>=6.100,<7",
       "ptloader>=0.3,<0.4",
       "pytest>=8,<10",
       "pytest-xdist>=3.6,<4",

@@ -16,6 +16,9 @@ NUM_JOINTS = 25
 NUM_COLUMNS = 12
 NUM_PERSONS = 2
 
+# Of a count; Python refuses to read numbers of thousands of digits.
+MAX_DIGITS = 9
+
 # Bodies seen in so few frames are noise, if there is another body.
 MAX_NOISE_FRAMES = 11
 # A frame is too wide for a person where width > 0.8 * height; a body with so
@@ -24,32 +27,6 @@ MAX_WIDTH_TO_HEIGHT = 0.8
 MIN_NOISE_RATIO = 0.69754
 
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
-
-# A1 to A60, in the words of the data set's page.
-# fmt: off
-ACTIONS = (
-  "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop",
-  "pickup", "throw", "sitting down", "standing up (from sitting position)",
-  "clapping", "reading", "writing", "tear up paper", "wear jacket",
-  "take off jacket", "wear a shoe", "take off a shoe", "wear on glasses",
-  "take off glasses", "put on a hat/cap", "take off a hat/cap", "cheer up",
-  "hand waving", "kicking something", "reach into pocket",
-  "hopping (one foot jumping)", "jump up", "make a phone call/answer phone",
-  "playing with phone/tablet", "typing on a keyboard",
-  "pointing to something with finger", "taking a selfie",
-  "check time (from watch)", "rub two hands together", "nod head/bow",
-  "shake head", "wipe face", "salute", "put the palms together",
-  "cross hands in front (say stop)", "sneeze/cough", "staggering", "falling",
-  "touch head (headache)", "touch chest (stomachache/heart pain)",
-  "touch back (backache)", "touch neck (neckache)",
-  "nausea or vomiting condition", "use a fan (with hand or paper)/feeling warm",
-  "punching/slapping other person", "kicking other person",
-  "pushing other person", "pat on back of other person",
-  "point finger at the other person", "hugging other person",
-  "giving something to other person", "touch other person's pocket",
-  "handshaking", "walking towards each other", "walking apart from each other",
-)
-# fmt: on
 
 
 class Name(NamedTuple):
@@ -103,20 +80,31 @@ def parse_name(name: str) -> Name:
   return Name(*map(int, match.groups()))
 
 
-def parse_clip(data: bytes) -> np.ndarray:
+def parse_clip(data: bytes) -> tuple[np.ndarray, list[str]]:
   """Turns one raw file into a clean clip.
 
   Args:
     data: Content of the file.
 
   Returns:
-    [T, M, 25, 3] float32, metres from the first actor's joint 2; M is 1 if one
-    body was left, otherwise 2.
+    [T, M, 25, 3] float32, metres from the first actor's joint 2, M is 1 if one
+    body was left, otherwise 2; and what was unusual, for a report.
 
   Raises:
     DataError: The file is not sound; names the line.
   """
-  return translate(assign_actors(parse_recording(data)))
+  recording = parse_recording(data)
+  notes = []
+  if recording.dropped:
+    notes.append(f"{len(recording.dropped)} frames without a body dropped")
+  bodies = recording.bodies.values()
+  if len(bodies) > 1 and all(map(_is_short, bodies)):
+    notes.append("all bodies are short, the longest is kept")
+  actors = assign_actors(recording)
+  if len(actors) < recording.num_frames:
+    num_cut = recording.num_frames - len(actors)
+    notes.append(f"{num_cut} frames without an actor dropped")
+  return translate(actors), notes
 
 
 def pad_persons(joints: np.ndarray) -> np.ndarray:
@@ -263,7 +251,7 @@ def _line(lines, index):
 
 def _parse_count(lines, index, what):
   text = _line(lines, index).strip()
-  if not text.isdigit():
+  if not text.isdigit() or len(text) > MAX_DIGITS:
     raise errors.DataError(
       f"line {index + 1}: {text[:40].decode('ascii', 'replace')!r}, not a "
       f"number of {what}"
@@ -283,6 +271,8 @@ def _parse_joints(lines, blocks):
           f"line {index + 1}: {len(columns)} columns, not {NUM_COLUMNS}"
         )
       values += columns[:3]
+      if b"_" in lines[index]:  # Python would read 1_0 as 10.
+        raise errors.DataError(f"line {index + 1}: '_' is of no number")
   numbers = []
   try:
     numbers.extend(map(float, values))
@@ -300,10 +290,14 @@ def _parse_joints(lines, blocks):
   return joints.reshape(-1, NUM_JOINTS, 3)
 
 
+def _is_short(body):
+  return len(body.joints) <= MAX_NOISE_FRAMES
+
+
 def _drop_short(bodies):
-  kept = [body for body in bodies if len(body.joints) > MAX_NOISE_FRAMES]
-  # The reference fails on a clip of short bodies only: keep them all there.
-  return kept or bodies
+  kept = [body for body in bodies if not _is_short(body)]
+  # The reference fails on a clip of short bodies only.
+  return kept or [max(bodies, key=lambda body: len(body.joints))]
 
 
 def _sort_by_motion(bodies):

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from data_prep import records
+from data_prep import records, tfrecord
 from sgcl_jax import errors
 
 ARCHIVE = "all_sqe.tar.xz"
@@ -43,7 +43,7 @@ CLASSES = {
 NAME = re.compile(r"a(\d\d)_s\d\d_e\d\d_v(\d\d)")
 
 
-def parse_clip(name: str, data: bytes) -> tuple[str, records.Clip]:
+def parse_clip(name: str, data: bytes) -> tuple[str, tfrecord.Clip]:
   """Reads one file.
 
   Args:
@@ -79,10 +79,10 @@ def parse_clip(name: str, data: bytes) -> tuple[str, records.Clip]:
     )
   label = list(CLASSES).index(action)
   skeleton = _parse_skeletons(content["skeletons"])
-  return SPLITS[camera], records.Clip(name, label, skeleton)
+  return SPLITS[camera], tfrecord.Clip(name, label, skeleton)
 
 
-def read_clips(raw: pathlib.Path) -> list[tuple[str, records.Clip]]:
+def read_clips(raw: pathlib.Path) -> list[tuple[str, tfrecord.Clip]]:
   """Reads all clips of the archive, or of the directory of its files.
 
   Args:
@@ -163,11 +163,13 @@ def convert(
   records.write_dataset(
     out,
     pairs,
-    name="nw_ucla",
-    class_names=list(CLASSES.values()),
-    num_persons=1,
-    num_joints=NUM_JOINTS,
-    description="NW-UCLA, 3D joints in metres, cross-view split.",
+    records.Description(
+      name="nw_ucla",
+      class_names=list(CLASSES.values()),
+      num_persons=1,
+      num_joints=NUM_JOINTS,
+      text="NW-UCLA, 3D joints in metres, cross-view split.",
+    ),
     overwrite=overwrite,
   )
   _print_summary(pairs, out, found)

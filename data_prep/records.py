@@ -4,15 +4,15 @@
 What is written opens with `tfds.builder_from_directory(out)`.
 """
 
-import collections
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep import tfrecord
 from sgcl_jax import errors
 
 # A clip of NTU RGB+D takes 50 kB on average: 2,500 of them a shard.
@@ -24,22 +24,52 @@ DATASET_FILES = (
   "dataset_info.json",
   "metadata.json",
   "features.json",
+  "report.json",
   "*.labels.txt",
 )
 
 
-class Clip(NamedTuple):
-  """One clip.
+class Description(NamedTuple):
+  """What the metadata say.
 
   Attributes:
-    name: Unique in the data set.
-    label: Class, from 0.
-    skeleton: [T, M, V, C] float32, metres; zeros for an absent person.
+    name: Of the data set, the first part of each file's name.
+    class_names: [L] in label order.
+    num_persons: M.
+    num_joints: V.
+    text: One sentence on what the data are.
+    num_channels: C.
+    metadata: Further values, for `builder.info.metadata`.
   """
 
   name: str
-  label: int
-  skeleton: np.ndarray
+  class_names: Sequence[str]
+  num_persons: int
+  num_joints: int
+  text: str = ""
+  num_channels: int = 3
+  metadata: Mapping[str, Any] = {"aligned": False}
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """Returns (M, V, C)."""
+    return self.num_persons, self.num_joints, self.num_channels
+
+
+class Shard(NamedTuple):
+  """A written file of records.
+
+  Attributes:
+    cell: Split of TensorFlow Datasets.
+    path: Of the file.
+    num_clips: Its records.
+    num_bytes: Their size.
+  """
+
+  cell: str
+  path: pathlib.Path
+  num_clips: int
+  num_bytes: int
 
 
 def check_out(out: str | os.PathLike, overwrite: bool) -> None:
@@ -73,15 +103,9 @@ def check_out(out: str | os.PathLike, overwrite: bool) -> None:
 
 def write_dataset(
   out: str | os.PathLike,
-  clips: Iterable[tuple[str, Clip]],
+  clips: Iterable[tuple[str, tfrecord.Clip]],
+  about: Description,
   *,
-  name: str,
-  class_names: Sequence[str],
-  num_persons: int,
-  num_joints: int,
-  num_channels: int = 3,
-  description: str = "",
-  aligned: bool = False,
   overwrite: bool = False,
   shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, int]:
@@ -95,13 +119,7 @@ def write_dataset(
     clips: Pairs of cell and clip, names increasing within a cell. A cell
       becomes one split of TensorFlow Datasets; cells without clips do not
       exist. An exception it raises leaves nothing behind.
-    name: Of the data set, the first part of each file's name.
-    class_names: [L] in label order.
-    num_persons: M.
-    num_joints: V.
-    num_channels: C.
-    description: One sentence on what the data are.
-    aligned: Whether the bodies are turned as InfoGCN's are, for the metadata.
+    about: What the clips are.
     overwrite: Replace a data set that is there, once the new one is complete.
     shard_bytes: Records of one file, about.
 
@@ -109,56 +127,69 @@ def write_dataset(
     Clips per cell, in the order of their first clip.
 
   Raises:
-    DataError: `out` is taken, or a clip does not fit the arguments.
+    DataError: `out` is taken, or a clip does not fit the description.
   """
   out = pathlib.Path(os.path.abspath(out))
   check_out(out, overwrite)
-  tf, tfds = _tensorflow()
-  shape = (num_persons, num_joints, num_channels)
-  checked = _check_clips(clips, len(class_names), shape)
-  made = _make_parents(out)
+  checked = _check_clips(clips, len(about.class_names), about.shape)
+  made = make_parents(out)
   partial = out.with_name(f".{out.name}.incomplete-{os.getpid()}")
   try:
     partial.mkdir()
-    shards = _write_shards(partial, checked, name, shard_bytes, tf)
+    shards = _write_shards(partial, checked, shard_bytes)
     if not shards:
       raise errors.DataError(f"there is no clip to write to {out}")
-    _write_metadata(
-      partial, shards, name, class_names, shape, description, aligned, tfds
-    )
-    check_out(out, overwrite)
-    _move_into_place(partial, out)
-  except tf.errors.OpError as error:
-    raise errors.DataError(f"cannot write {out}: {error.message}") from error
+    finish(partial, out, shards, about, overwrite=overwrite)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
     for parent in made:
       # Those that hold the data set are not empty, and stay.
       if not any(parent.iterdir()):
         parent.rmdir()
-  return {
-    cell: sum(length for length, _ in sizes) for cell, sizes in shards.items()
-  }
+  counts = {}
+  for shard in shards:
+    counts[shard.cell] = counts.get(shard.cell, 0) + shard.num_clips
+  return counts
 
 
-def encode_clip(clip: Clip) -> bytes:
-  """Returns the clip as a serialised `tf.train.Example`.
+def finish(
+  partial: pathlib.Path,
+  out: pathlib.Path,
+  shards: Sequence[Shard],
+  about: Description,
+  *,
+  overwrite: bool,
+) -> None:
+  """Names the shards, writes the metadata, and moves it all into place.
 
-  The bytes are those of `SerializeToString(deterministic=True)`, sixty times
-  faster: with the protobuf package this took longer than parsing the raw file.
+  Args:
+    partial: Directory of the shards, and of nothing else but what is to go with
+      them.
+    out: Directory of the data set.
+    shards: In the order of the clips of a cell.
+    about: For the metadata.
+    overwrite: Replace a data set that is there.
+
+  Raises:
+    DataError: `out` is taken.
   """
-  values = {
-    b"label": _field(3, _field(1, _varint(clip.label))),
-    b"name": _field(1, _field(1, clip.name.encode())),
-    b"skeleton": _field(2, _field(1, clip.skeleton.astype("<f4").tobytes())),
-  }
-  return _field(
-    1,
-    b"".join(
-      _field(1, _field(1, key) + _field(2, value))
-      for key, value in sorted(values.items())
-    ),
-  )
+  cells = {}
+  for shard in shards:
+    cells.setdefault(shard.cell, []).append(shard)
+  for cell, parts in cells.items():
+    for i, shard in enumerate(parts):
+      name = f"{about.name}-{cell}.tfrecord-{i:05d}-of-{len(parts):05d}"
+      os.rename(shard.path, partial / name)
+  _write_metadata(partial, cells, about)
+  check_out(out, overwrite)
+  _move_into_place(partial, out)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all."""
+  temporary = path.with_name(f"{path.name}.open")
+  temporary.write_text(text)
+  os.replace(temporary, path)
 
 
 def list_problems(problems: Sequence[str]) -> str:
@@ -167,21 +198,9 @@ def list_problems(problems: Sequence[str]) -> str:
   return "\n  ".join([f"{files} broken, nothing was written:", *problems])
 
 
-def _tensorflow():
-  # Imported late: it takes seconds, which a wrong argument, a broken raw file
-  # and whoever only parses skeletons should not pay for.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  # Its lines on standard error do not heed the level.
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  import tensorflow as tf
-  import tensorflow_datasets as tfds
-
-  # Nothing here computes: leave the accelerators to who does.
-  tf.config.set_visible_devices([], "GPU")
-  return tf, tfds
-
-
-def _check_clips(clips, num_classes, shape) -> Iterator[tuple[str, Clip]]:
+def _check_clips(
+  clips, num_classes, shape
+) -> Iterator[tuple[str, tfrecord.Clip]]:
   last = {}
   seen = set()
   for cell, clip in clips:
@@ -209,57 +228,56 @@ def _check_clips(clips, num_classes, shape) -> Iterator[tuple[str, Clip]]:
     yield cell, clip
 
 
-def _write_shards(directory, clips, name, shard_bytes, tf):
-  """Returns, per cell, [(number of clips, bytes)] of its shards."""
-  shards = collections.defaultdict(list)
-  writers = {}
-
-  def path(cell, index, count):
-    suffix = f"{index:05d}-of-{count:05d}" if count else f"{index:05d}.open"
-    return os.path.join(directory, f"{name}-{cell}.tfrecord-{suffix}")
-
+def _write_shards(directory, clips, shard_bytes):
+  writers = {}  # cell -> its writers, of which the last is open
   try:
     for cell, clip in clips:
-      record = encode_clip(clip)
-      sizes = shards[cell]
-      if not sizes or sizes[-1][1] + len(record) > shard_bytes:
-        if cell in writers:
-          writers[cell].close()
-        writers[cell] = tf.io.TFRecordWriter(path(cell, len(sizes), None))
-        sizes.append((0, 0))
-      writers[cell].write(record)
-      sizes[-1] = (sizes[-1][0] + 1, sizes[-1][1] + len(record))
+      parts = writers.setdefault(cell, [])
+      if not parts or parts[-1].num_bytes + clip.skeleton.nbytes > shard_bytes:
+        if parts:
+          parts[-1].close()
+        parts.append(
+          tfrecord.RecordWriter(directory / f"{cell}-{len(parts):05d}")
+        )
+      parts[-1].write(clip)
   finally:
-    for writer in writers.values():
-      writer.close()
-  for cell, sizes in shards.items():
-    for i in range(len(sizes)):
-      os.rename(path(cell, i, None), path(cell, i, len(sizes)))
-  return dict(shards)
+    for parts in writers.values():
+      parts[-1].close()
+  return [
+    Shard(cell, writer.path, writer.num_clips, writer.num_bytes)
+    for cell, parts in writers.items()
+    for writer in parts
+  ]
 
 
-def _write_metadata(
-  directory, shards, name, class_names, shape, description, aligned, tfds
-):
+def _write_metadata(directory, cells, about):
+  # Imported late: it takes seconds, which a wrong argument, a broken raw file
+  # and whoever only parses skeletons should not pay for.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  # Its lines on standard error do not heed the level.
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  import tensorflow_datasets as tfds
+
   features = {
-    "label": tfds.features.ClassLabel(names=list(class_names)),
+    "label": tfds.features.ClassLabel(names=list(about.class_names)),
     "name": tfds.features.Text(),
-    "skeleton": tfds.features.Tensor(shape=(None, *shape), dtype=np.float32),
+    "skeleton": tfds.features.Tensor(
+      shape=(None, *about.shape), dtype=np.float32
+    ),
   }
   splits = []
-  for cell, sizes in sorted(shards.items()):
+  for cell, parts in sorted(cells.items()):
     template = tfds.core.ShardedFileTemplate(
-      dataset_name=name,
+      dataset_name=about.name,
       split=cell,
       filetype_suffix="tfrecord",
       data_dir=directory,
     )
-    lengths, num_bytes = zip(*sizes, strict=True)
     splits.append(
       tfds.core.SplitInfo(
         name=cell,
-        shard_lengths=list(lengths),
-        num_bytes=sum(num_bytes),
+        shard_lengths=[shard.num_clips for shard in parts],
+        num_bytes=sum(shard.num_bytes for shard in parts),
         filename_template=template,
       )
     )
@@ -268,12 +286,12 @@ def _write_metadata(
     features=tfds.features.FeaturesDict(features),
     split_infos=splits,
     version="1.0.0",
-    description=description or name,
-    metadata=tfds.core.MetadataDict(aligned=aligned),
+    description=about.text or about.name,
+    metadata=tfds.core.MetadataDict(**about.metadata),
   )
 
 
-def _make_parents(out):
+def make_parents(out: pathlib.Path) -> list[pathlib.Path]:
   """Makes the directories above `out`; returns the new ones, deepest first."""
   made = [parent for parent in out.parents if not parent.exists()]
   out.parent.mkdir(parents=True, exist_ok=True)
@@ -292,17 +310,3 @@ def _move_into_place(partial, out):
     old.rename(out)
     raise
   shutil.rmtree(old)
-
-
-def _varint(value):
-  out = bytearray()
-  while value > 127:
-    out.append(value & 127 | 128)
-    value >>= 7
-  out.append(value)
-  return bytes(out)
-
-
-def _field(number, data):
-  # Wire type 2: length-delimited.
-  return _varint(number << 3 | 2) + _varint(len(data)) + data

@@ -243,7 +243,7 @@ def names(
   """
   turns = [divmod(i, len(performers)) for i in range(clips_per_class)]
   return [
-    f"S{who % ntu60.NUM_SETUPS + 1:03d}C{(turn + who) % 3 + 1:03d}"
+    f"S{who % ntu60.NTU60.num_setups + 1:03d}C{(turn + who) % 3 + 1:03d}"
     f"P{performers[who]:03d}R{turn // 3 + 1:03d}A{action:03d}"
     for action in range(1, num_classes + 1)
     for turn, who in turns

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla
-from data_prep import records
+from data_prep import records, tfrecord
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -85,7 +85,7 @@ def make_data(tmp_path_factory):
       num_frames = int(rng.integers(1, 12))
       sway = np.sin(np.arange(num_frames) * (1 + label))[:, None, None]
       skeleton = directions[label] * (1 + sway) + rng.normal(size=(20, 3)) / 4
-      return records.Clip(name, label, skeleton[:, None].astype(np.float32))
+      return tfrecord.Clip(name, label, skeleton[:, None].astype(np.float32))
 
     out = tmp_path_factory.mktemp("made") / "data"
     records.write_dataset(
@@ -95,10 +95,12 @@ def make_data(tmp_path_factory):
         for cell, count in sorted(cells.items())
         for i in range(count)
       ),
-      name="tiny",
-      class_names=[f"class {i}" for i in range(10)],
-      num_persons=1,
-      num_joints=20,
+      records.Description(
+        name="tiny",
+        class_names=[f"class {i}" for i in range(10)],
+        num_persons=1,
+        num_joints=20,
+      ),
     )
     return out
 

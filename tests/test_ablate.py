@@ -47,7 +47,7 @@ def test_all_tables_have_the_papers_method_and_its_number():
 def quickstart_data(tmp_path_factory):
   root = tmp_path_factory.mktemp("quickstart")
   synthetic.write(root / "raw", seed=0, clips_per_class=13)
-  ntu60.convert(root / "raw", root / "data", overwrite=False)
+  ntu60.main(["--raw", str(root / "raw"), "--out", str(root / "data")])
   return root / "data"
 
 

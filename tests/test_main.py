@@ -69,7 +69,9 @@ def project(tmp_path_factory, request):
   """A directory with configs/ and a small data/ntu60, as after conversion."""
   root = tmp_path_factory.mktemp("project")
   synthetic.write(root / "raw", seed=0, clips_per_class=13)
-  ntu60.convert(root / "raw", root / "data" / "ntu60", overwrite=False)
+  ntu60.main(
+    ["--raw", str(root / "raw"), "--out", str(root / "data" / "ntu60")]
+  )
   (root / "configs").symlink_to(request.config.rootpath / "configs")
   return root
 

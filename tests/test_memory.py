@@ -25,7 +25,7 @@ def ntu_data(tmp_path_factory):
   """Enough clips for a batch of 128."""
   root = tmp_path_factory.mktemp("ntu")
   synthetic.write(root / "raw", seed=0, clips_per_class=20)
-  ntu60.convert(root / "raw", root / "data", overwrite=False)
+  ntu60.main(["--raw", str(root / "raw"), "--out", str(root / "data")])
   return root / "data"
 
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from data_prep import records
+from data_prep import records, tfrecord
 from sgcl_jax import errors
 
 CLASSES = ("walk", "sit down", "carry")
@@ -13,14 +13,12 @@ CLASSES = ("walk", "sit down", "carry")
 def make_clip(name, label=0, num_frames=4, shape=(2, 5, 3)):
   rng = np.random.default_rng(sum(name.encode()))
   skeleton = rng.normal(size=(num_frames, *shape)).astype(np.float32)
-  return records.Clip(name, label, skeleton)
+  return tfrecord.Clip(name, label, skeleton)
 
 
 def write(out, clips, **kwargs):
-  kwargs = {"name": "toy", "class_names": CLASSES} | kwargs
-  return records.write_dataset(
-    out, clips, num_persons=2, num_joints=5, **kwargs
-  )
+  about = records.Description("toy", CLASSES, num_persons=2, num_joints=5)
+  return records.write_dataset(out, clips, about, **kwargs)
 
 
 def read(out):
@@ -86,7 +84,7 @@ def test_encodes_as_protobuf_does():
       )
     )
     expected = example.SerializeToString(deterministic=True)
-    assert records.encode_clip(clip) == expected
+    assert tfrecord.encode_clip(clip) == expected
 
 
 def test_shards_by_size(tmp_path):
@@ -113,8 +111,11 @@ def test_equal_clips_make_equal_files(tmp_path):
     (make_clip("z", label=-1), "label -1"),
     (make_clip("z", num_frames=0), "shape"),
     (make_clip("z", shape=(1, 5, 3)), "shape"),
-    (records.Clip("z", 0, np.ones((2, 2, 5, 3))), "float32"),
-    (records.Clip("z", 0, np.full((1, 2, 5, 3), np.inf, np.float32)), "finite"),
+    (tfrecord.Clip("z", 0, np.ones((2, 2, 5, 3))), "float32"),
+    (
+      tfrecord.Clip("z", 0, np.full((1, 2, 5, 3), np.inf, np.float32)),
+      "finite",
+    ),
   ],
 )
 def test_refuses_a_bad_clip_and_leaves_nothing(tmp_path, clip, message):

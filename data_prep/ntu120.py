@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NTU RGB+D 120: raw `.skeleton` files to TFRecords.
+
+python -m data_prep.ntu120 --raw nturgbd_skeletons_s001_to_s017.zip \\
+    nturgbd_skeletons_s018_to_s032.zip
+
+Each clip is stored once, in the cell of its two protocols, X-Sub and X-Set.
+"""
+
+from data_prep import ntu, ntu60, ntu_convert, ntu_set
+from sgcl_jax import errors
+
+# Liu et al., 2019, Sec. 3.3; all others are for testing.
+TRAIN_PERFORMERS = ntu60.TRAIN_PERFORMERS | frozenset(
+  (45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82)
+  + (83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103)
+)
+
+# fmt: off
+ACTIONS = (
+  *ntu60.ACTIONS,
+  "put on headphone", "take off headphone", "shoot at the basket",
+  "bounce ball", "tennis bat swing", "juggling table tennis balls",
+  "hush (quiet)", "flick hair", "thumb up", "thumb down", "make ok sign",
+  "make victory sign", "staple book", "counting money", "cutting nails",
+  "cutting paper (using scissors)", "snapping fingers", "open bottle",
+  "sniff (smell)", "squat down", "toss a coin", "fold paper", "ball up paper",
+  "play magic cube", "apply cream on face", "apply cream on hand back",
+  "put on bag", "take off bag", "put something into a bag",
+  "take something out of a bag", "open a box", "move heavy objects",
+  "shake fist", "throw up cap/hat", "hands up (both hands)", "cross arms",
+  "arm circles", "arm swings", "running on the spot",
+  "butt kicks (kick backward)", "cross toe touch", "side kick", "yawn",
+  "stretch oneself", "blow nose", "hit other person with something",
+  "wield knife towards other person",
+  "knock over other person (hit with body)", "grab other person's stuff",
+  "shoot at other person with a gun", "step on foot", "high-five",
+  "cheers and drink", "carry something with other person",
+  "take a photo of other person", "follow other person",
+  "whisper in other person's ear", "exchange things with other person",
+  "support somebody with hand",
+  "finger-guessing game (playing rock-paper-scissors)",
+)
+# fmt: on
+
+
+def get_cell(name: ntu.Name) -> str:
+  """Returns the cell, as `xsub_train_xset_test`; even setups are for training.
+
+  The split `xsub_train` is the sum of the cells with `xsub_train` in the name.
+  """
+  xsub = "train" if name.performer in TRAIN_PERFORMERS else "test"
+  xset = "train" if name.setup % 2 == 0 else "test"
+  return f"xsub_{xsub}_xset_{xset}"
+
+
+NTU120 = ntu_set.RawSet(
+  name="ntu120",
+  title="NTU RGB+D 120",
+  actions=ACTIONS,
+  num_setups=32,
+  protocols=("xsub", "xset"),
+  get_cell=get_cell,
+  totals={
+    "xsub_train": 63_026,
+    "xsub_test": 50_919,
+    "xset_train": 54_468,
+    "xset_test": 59_477,
+  },
+  lone_person="repeat",
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Command line; see `--help`."""
+  ntu_convert.main(NTU120, argv)
+
+
+if __name__ == "__main__":
+  errors.run(main)

