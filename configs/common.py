@@ -183,6 +183,21 @@ def ucla(config: ConfigDict, modality: str) -> None:
   config.contrast.temperature = 0.8
 
 
+def custom(config: ConfigDict, modality: str) -> None:
+  """Sets data of one's own (docs/CUSTOM_DATA.md), trained like NTU RGB+D.
+
+  The data set tells classes, persons and joint layout.
+  """
+  _ntu(config, "custom", None, "all", modality)
+  config.num_classes = config_dict.placeholder(int)
+  config.num_persons = config_dict.placeholder(int)
+  config.skeleton = config_dict.placeholder(str)
+  config.data.prepare = "python -m data_prep.custom --raw DIR --layout FILE"
+  config.data.train_split = "train"
+  config.data.test_split = "test"
+  config.contrast.temperature = 0.8  # Ours.
+
+
 def ctrgcn_ucla_optim(config: ConfigDict) -> None:
   """Sets the released SGD of CTR-GCN and 2s-AGCN on NW-UCLA."""
   config.optim.weight_decay = 1e-4

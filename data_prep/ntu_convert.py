@@ -19,6 +19,7 @@ import os
 import pathlib
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ from sgcl_jax import errors
 
 # About 25 MB.
 CLIPS_PER_SHARD = 512
+# In the directory to work in: the data set to be, and what workers found.
+DATA, RESULTS = "data", "results"
 # Classes of data_prep.synthetic, for which there is a config of its own.
 QUICKSTART_CLASSES = 10
 
@@ -62,8 +65,12 @@ class Shard:
 
   @property
   def result_path(self) -> pathlib.Path:
-    """Where the worker says what it did; there once the shard is whole."""
-    return self.path.with_name(f"{self.path.name}.json")
+    """Where the worker says what it did, once the shard is whole."""
+    return self.path.parent.with_name(RESULTS) / f"{self.path.name}.json"
+
+  def is_done(self) -> bool:
+    """Tells whether the shard is there and whole."""
+    return self.path.exists() and self.result_path.exists()
 
 
 def read_clip(
@@ -139,20 +146,18 @@ def convert(
     DataError: There is nothing to convert, or `out` is taken. Also if files are
       broken, after the others have been converted.
   """
-  out = pathlib.Path(os.path.abspath(out))
+  out = pathlib.Path(os.path.realpath(out))
   records.check_out(out, overwrite)
   found = ntu_set.find(raw_set, raws)
   lone_person = lone_person or raw_set.lone_person
-  partial = out.with_name(f".{out.name}.incomplete")
-  with _claim(partial):
-    shards = _plan(raw_set, found.files, partial, lone_person, alignment)
-    results = _run(shards, workers or len(os.sched_getaffinity(0)))
-    report = ntu_report.make(
-      raw_set, found, [shard.cell for shard in shards], results
-    )
+  with _claim(out.with_name(f".{out.name}.incomplete")) as work:
+    shards = _plan(raw_set, found.files, work, lone_person, alignment)
+    results = _run(shards, workers or _count_cores())
+    cells = [shard.cell for shard in shards]
+    report = ntu_report.make(raw_set, found, cells, results)
     if not report["clips"]:
-      shutil.rmtree(partial)
-      ntu_report.refuse(report["broken"], "nothing was written")
+      shutil.rmtree(work)
+      ntu_report.refuse(report["broken"], "nothing was written", "")
     about = records.Description(
       name=raw_set.name,
       class_names=raw_set.actions,
@@ -164,29 +169,33 @@ def convert(
       ),
       metadata={"aligned": bool(alignment), "lone_person": lone_person},
     )
-    written = [
-      records.Shard(s.cell, s.path, len(r["lengths"]), r["num_bytes"])
-      for s, r in zip(shards, results, strict=True)
-      if r["lengths"]
-    ]
-    _tidy(partial, shards, written)
-    records.write_text(
-      partial / ntu_report.NAME, json.dumps(report, indent=1) + "\n"
-    )
-    records.finish(partial, out, written, about, overwrite=overwrite)
-  ntu_report.show(
-    raw_set, report, out, _next_config(raw_set, report, alignment)
-  )
+    written = []
+    for shard, result in zip(shards, results, strict=True):
+      num_clips = len(result["lengths"])
+      if num_clips:
+        written.append(
+          records.Shard(shard.cell, shard.path, num_clips, result["num_bytes"])
+        )
+      else:
+        shard.path.unlink()
+    data = work / DATA
+    text = json.dumps(report, indent=1) + "\n"
+    records.write_text(data / ntu_report.NAME, text)
+    records.finish(data, out, written, about, overwrite=overwrite)
+    shutil.rmtree(work)
+  config = _next_config(raw_set, report, alignment)
+  ntu_report.show(raw_set, report, out, config)
   if report["broken"]:
-    ntu_report.refuse(report["broken"], f"the others are in {out}")
+    details = f", see {out / ntu_report.NAME}"
+    ntu_report.refuse(report["broken"], f"the others are in {out}", details)
 
 
 @contextlib.contextmanager
-def _claim(partial: pathlib.Path) -> Iterator[None]:
-  """Keeps a second conversion to the same place out."""
-  records.make_parents(partial)
-  lock = partial.with_name(f"{partial.name}.lock")
-  with lock.open("w") as file:
+def _claim(work: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Makes the directory to work in, and keeps a second conversion out of it."""
+  made = records.make_parents(work)
+  work.mkdir(exist_ok=True)
+  with (work / "lock").open("w") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -195,12 +204,18 @@ def _claim(partial: pathlib.Path) -> Iterator[None]:
         " another --out"
       ) from error
     try:
-      yield
+      yield work
     finally:
-      lock.unlink()
+      records.remove_empty(made)
 
 
-def _plan(raw_set, files, partial, lone_person, alignment):
+def _count_cores():
+  if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def _plan(raw_set, files, work, lone_person, alignment):
   """Cuts the cells into shards, and keeps finished ones of the same plan."""
   cells = collections.defaultdict(list)
   for name in sorted(files):
@@ -209,7 +224,7 @@ def _plan(raw_set, files, partial, lone_person, alignment):
     Shard(
       cell,
       tuple(members[start : start + CLIPS_PER_SHARD]),
-      partial / f"{cell}-{start // CLIPS_PER_SHARD:05d}",
+      work / DATA / f"{cell}-{start // CLIPS_PER_SHARD:05d}",
       lone_person,
       alignment,
     )
@@ -219,11 +234,19 @@ def _plan(raw_set, files, partial, lone_person, alignment):
   plan = json.dumps(
     [dataclasses.astuple(shard) for shard in shards], default=str
   )
-  path = partial / "plan.json"
-  if partial.exists() and not (path.exists() and path.read_text() == plan):
-    shutil.rmtree(partial)
-  partial.mkdir(exist_ok=True)
+  path = work / "plan.json"
+  if path.exists() and path.read_text() != plan:
+    print("starting anew: the raw files or the options are not as before")
+    for entry in (work / DATA, work / RESULTS):
+      shutil.rmtree(entry, ignore_errors=True)
   records.write_text(path, plan)
+  for entry in (work / DATA, work / RESULTS):
+    entry.mkdir(exist_ok=True)
+  # What a kill left half-written, or half-way to its final name.
+  whole = {shard.path for shard in shards if shard.is_done()}
+  for entry in (work / DATA).iterdir():
+    if entry not in whole:
+      entry.unlink()
   return shards
 
 
@@ -232,7 +255,7 @@ def _run(shards, workers):
   results = {
     shard: json.loads(shard.result_path.read_text())
     for shard in shards
-    if shard.result_path.exists()
+    if shard.is_done()
   }
   todo = [shard for shard in shards if shard not in results]
   if results:
@@ -259,8 +282,7 @@ def _map(shards, workers):
   with concurrent.futures.ProcessPoolExecutor(
     workers,
     multiprocessing.get_context("spawn"),
-    initializer=signal.signal,
-    initargs=(signal.SIGINT, signal.SIG_IGN),  # The parent's to answer.
+    initializer=_start_worker,
   ) as pool:
     futures = {pool.submit(convert_shard, shard): shard for shard in shards}
     try:
@@ -275,14 +297,14 @@ def _map(shards, workers):
       pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tidy(partial, shards, written):
-  """Removes what does not belong into the data set."""
-  kept = {shard.path for shard in written}
-  (partial / "plan.json").unlink()
-  for shard in shards:
-    shard.result_path.unlink()
-    if shard.path not in kept:
-      shard.path.unlink()
+def _start_worker():
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent's to answer.
+
+  def follow():
+    multiprocessing.parent_process().join()
+    os._exit(1)  # Else a killed parent's workers would write on.
+
+  threading.Thread(target=follow, daemon=True).start()
 
 
 def _next_config(raw_set, report, alignment):

@@ -3,6 +3,7 @@
 
 import collections
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ def make(
     },
     "listed_as_incomplete": found.incomplete,
     "of_a_larger_set": found.num_others,
+    "copies": found.num_copies,
     "broken": [*found.problems, *broken],
     "unusual": notes,
   }
@@ -93,6 +95,8 @@ def show(
     )
   if report["of_a_larger_set"]:
     print(f"left    {report['of_a_larger_set']:,} of NTU RGB+D 120 alone")
+  if report["copies"]:
+    print(f"left    {report['copies']:,} copies of the same files")
   for what, count in _count_notes(report["unusual"]).items():
     print(f"notice  {count:,} clips: {what}")
   if not report["complete"]:
@@ -103,7 +107,7 @@ def show(
   print(f"wrote   {out} (details: {NAME})")
   print(
     f"next    python -m sgcl_jax.main --config configs/{config}.py"
-    f" --config.data.dir={out}"
+    f" --config.data.dir={shlex.quote(str(out))}"
   )
 
 
@@ -117,10 +121,16 @@ def _count_notes(unusual):
   return counts
 
 
-def refuse(broken: Sequence[str], rest: str) -> None:
-  """Raises DataError with the broken files; `rest` says what of the others."""
+def refuse(broken: Sequence[str], rest: str, details: str) -> None:
+  """Raises DataError with the broken files.
+
+  Args:
+    broken: A line for each.
+    rest: What of the others.
+    details: Where all are listed, if more than a few are broken.
+  """
   files = "1 file is" if len(broken) == 1 else f"{len(broken)} files are"
   lines = [f"{files} broken and left out, {rest}:", *broken[:NUM_SHOWN]]
   if len(broken) > NUM_SHOWN:
-    lines.append(f"and {len(broken) - NUM_SHOWN} more, see {NAME}")
+    lines.append(f"and {len(broken) - NUM_SHOWN} more{details}")
   raise errors.DataError("\n  ".join(lines) + "\nFetch them again.")

@@ -55,12 +55,14 @@ class Found:
     files: By name.
     incomplete: Names left out because the authors list them as incomplete.
     num_others: Files of a larger set.
+    num_copies: Further files of the same name and size.
     problems: What is wrong with other files.
   """
 
   files: dict[str, raw_files.RawFile] = dataclasses.field(default_factory=dict)
   incomplete: list[str] = dataclasses.field(default_factory=list)
   num_others: int = 0
+  num_copies: int = 0
   problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -85,12 +87,14 @@ def find(raw_set: RawSet, raws: Sequence[pathlib.Path]) -> Found:
       found.num_others += 1
     elif file.stem in raw_set.missing:
       found.incomplete.append(file.stem)
-    elif file.stem in found.files:
-      found.problems.append(
-        f"{file}: a second file of this name, after {found.files[file.stem]}"
-      )
-    else:
+    elif file.stem not in found.files:
       found.files[file.stem] = file
+    elif file.size == found.files[file.stem].size:
+      found.num_copies += 1  # Such as an archive beside its unpacked files.
+    else:
+      found.problems.append(
+        f"{file}: another file of this name, after {found.files[file.stem]}"
+      )
   if not found.files:
     raise errors.DataError(
       f"{', '.join(map(str, raws))} holds no {raw_files.SUFFIX} file of"

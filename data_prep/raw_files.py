@@ -6,6 +6,8 @@ some 30 GB.
 """
 
 import functools
+import lzma
+import os
 import pathlib
 import zipfile
 import zlib
@@ -55,21 +57,17 @@ def find(raws: Sequence[pathlib.Path]) -> Iterator[RawFile]:
     DataError: A path is neither, or an archive cannot be listed.
   """
   for raw in raws:
-    if raw.is_dir():
-      for path in sorted(raw.rglob("*")):
-        if path.suffix == SUFFIX and not path.name.startswith("."):
-          # Of a link to nowhere too: reading it tells.
-          status = path.lstat()
-          yield RawFile(str(path), "", status.st_size, status.st_mtime_ns)
-        elif path.suffix == ".zip" and path.is_file():
-          yield from _list_archive(path)
-    elif raw.is_file():
-      yield from _list_archive(raw)
-    else:
+    if not raw.exists():
       raise errors.DataError(
         f"{raw} is not there: pass the directory of the {SUFFIX} files, or"
         " their .zip archive, as --raw"
       )
+    # Absolute, so that a conversion goes on however the path is spelled.
+    for path in _walk(pathlib.Path(os.path.abspath(raw)), set()):
+      if path.suffix == SUFFIX:
+        yield RawFile(str(path), "", *_size_and_time(path))
+      elif path.suffix == ".zip" or path == pathlib.Path(os.path.abspath(raw)):
+        yield from _list_archive(path)
 
 
 def read(file: RawFile) -> bytes:
@@ -81,25 +79,50 @@ def read(file: RawFile) -> bytes:
   try:
     if not file.member:
       return pathlib.Path(file.path).read_bytes()
-    return _open(file.path).read(file.member)
+    return _open(file.path, file.modified).read(file.member)
   except (
     OSError,
     EOFError,
     RuntimeError,  # Encrypted, or of a compression that is not there.
+    KeyError,  # Another archive since it was listed.
+    lzma.LZMAError,
     zipfile.BadZipFile,
     zlib.error,
   ) as error:
     raise errors.DataError(f"cannot be read ({error})") from error
 
 
+def _walk(path, seen):
+  """Yields the files of a directory and those below it, or the file itself."""
+  if not path.is_dir():
+    yield path
+    return
+  real = os.path.realpath(path)
+  if real in seen:  # A link may lead back.
+    return
+  seen.add(real)
+  for entry in sorted(path.iterdir()):
+    if not entry.name.startswith("."):
+      yield from _walk(entry, seen)
+
+
+def _size_and_time(path):
+  try:
+    status = path.stat()
+  except OSError:  # A link to nowhere: reading it tells.
+    status = path.lstat()
+  return status.st_size, status.st_mtime_ns
+
+
 @functools.lru_cache(maxsize=4)
-def _open(path):
+def _open(path, modified):
+  del modified  # Another archive in the same place is opened anew.
   return zipfile.ZipFile(path)
 
 
 def _list_archive(path):
   try:
-    modified = path.stat().st_mtime_ns
+    _, modified = _size_and_time(path)
     with zipfile.ZipFile(path) as archive:
       members = sorted(archive.infolist(), key=lambda info: info.filename)
   except (OSError, zipfile.BadZipFile) as error:
@@ -108,5 +131,7 @@ def _list_archive(path):
     ) from error
   for info in members:
     name = pathlib.PurePosixPath(info.filename)
-    if name.suffix == SUFFIX and not name.name.startswith("."):
+    if info.is_dir() or name.name.startswith("."):
+      continue
+    if name.suffix == SUFFIX:
       yield RawFile(str(path), info.filename, info.file_size, modified)

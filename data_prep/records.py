@@ -15,7 +15,6 @@ import numpy as np
 from data_prep import tfrecord
 from sgcl_jax import errors
 
-# A clip of NTU RGB+D takes 50 kB on average: 2,500 of them a shard.
 SHARD_BYTES = 128 * 1024**2
 
 # What a directory may hold for `overwrite` to replace it.
@@ -129,7 +128,7 @@ def write_dataset(
   Raises:
     DataError: `out` is taken, or a clip does not fit the description.
   """
-  out = pathlib.Path(os.path.abspath(out))
+  out = pathlib.Path(os.path.realpath(out))
   check_out(out, overwrite)
   checked = _check_clips(clips, len(about.class_names), about.shape)
   made = make_parents(out)
@@ -142,10 +141,7 @@ def write_dataset(
     finish(partial, out, shards, about, overwrite=overwrite)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
-    for parent in made:
-      # Those that hold the data set are not empty, and stay.
-      if not any(parent.iterdir()):
-        parent.rmdir()
+    remove_empty(made)
   counts = {}
   for shard in shards:
     counts[shard.cell] = counts.get(shard.cell, 0) + shard.num_clips
@@ -176,18 +172,27 @@ def finish(
   cells = {}
   for shard in shards:
     cells.setdefault(shard.cell, []).append(shard)
-  for cell, parts in cells.items():
-    for i, shard in enumerate(parts):
-      name = f"{about.name}-{cell}.tfrecord-{i:05d}-of-{len(parts):05d}"
-      os.rename(shard.path, partial / name)
-  _write_metadata(partial, cells, about)
-  check_out(out, overwrite)
-  _move_into_place(partial, out)
+  named = {}
+  try:
+    for cell, parts in cells.items():
+      for i, shard in enumerate(parts):
+        name = f"{about.name}-{cell}.tfrecord-{i:05d}-of-{len(parts):05d}"
+        os.rename(shard.path, partial / name)
+        named[partial / name] = shard.path
+    _write_metadata(partial, cells, about)
+    check_out(out, overwrite)
+    _move_into_place(partial, out)
+  except BaseException:
+    # So that whoever made the shards can go on with them.
+    for name, path in named.items():
+      if name.exists():
+        os.rename(name, path)
+    raise
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all."""
-  temporary = path.with_name(f"{path.name}.open")
+  temporary = path.with_name(f"{path.name}.open-{os.getpid()}")
   temporary.write_text(text)
   os.replace(temporary, path)
 
@@ -236,13 +241,16 @@ def _write_shards(directory, clips, shard_bytes):
       if not parts or parts[-1].num_bytes + clip.skeleton.nbytes > shard_bytes:
         if parts:
           parts[-1].close()
-        parts.append(
-          tfrecord.RecordWriter(directory / f"{cell}-{len(parts):05d}")
-        )
+        path = directory / f"{cell}-{len(parts):05d}"
+        parts.append(tfrecord.RecordWriter(path))
       parts[-1].write(clip)
-  finally:
     for parts in writers.values():
       parts[-1].close()
+  except BaseException:
+    for parts in writers.values():
+      for writer in parts:
+        writer.abort()
+    raise
   return [
     Shard(cell, writer.path, writer.num_clips, writer.num_bytes)
     for cell, parts in writers.items()
@@ -296,6 +304,13 @@ def make_parents(out: pathlib.Path) -> list[pathlib.Path]:
   made = [parent for parent in out.parents if not parent.exists()]
   out.parent.mkdir(parents=True, exist_ok=True)
   return made
+
+
+def remove_empty(directories: Sequence[pathlib.Path]) -> None:
+  """Removes those that hold nothing, such as parents of what was not made."""
+  for directory in directories:
+    if not any(directory.iterdir()):
+      directory.rmdir()
 
 
 def _move_into_place(partial, out):

@@ -28,10 +28,10 @@ class RecordWriter:
   """Writes a TFRecord file whole or not at all, without TensorFlow."""
 
   def __init__(self, path: pathlib.Path):
-    """Opens `<path>.open`, which is called `path` once it is closed."""
+    """Opens a file that is called `path` once all is written."""
     self.path = path
     self.num_clips = self.num_bytes = 0
-    self._open = path.with_name(f"{path.name}.open")
+    self._open = path.with_name(f"{path.name}.open-{os.getpid()}")
     self._file = self._open.open("wb")
 
   def write(self, clip: Clip) -> None:
@@ -46,6 +46,11 @@ class RecordWriter:
     """Names the file."""
     self._file.close()
     os.replace(self._open, self.path)
+
+  def abort(self) -> None:
+    """Removes what was written, unless it is whole."""
+    self._file.close()
+    self._open.unlink(missing_ok=True)
 
 
 def encode_clip(clip: Clip) -> bytes:

@@ -8,9 +8,11 @@ Run again, it goes on. A row that is the same in several tables is trained once.
 """
 
 import csv
+import functools
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import sys
 
@@ -19,7 +21,16 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import tables
-from sgcl_jax import errors, parallel, train, workdir
+from sgcl_jax import (
+  build,
+  checkpoint,
+  errors,
+  input_pipeline,
+  parallel,
+  train,
+  workdir,
+)
+from sgcl_jax.contrast import objective
 
 # What concerns one row, not all.
 REFUSALS = errors.ConfigError, errors.ContrastError, errors.TrainingError
@@ -52,9 +63,10 @@ def main(argv: list[str]) -> None:
   number, base = int(_TABLE.value), _CONFIG.value
   table = tables.TABLES[number]
   overridden = config_flags.get_override_values(flags.FLAGS["config"])
-  for key in sorted(overridden.keys() | ({"gcl"} if not base.gcl else set())):
+  for key in sorted(overridden):
     if any(key in row.fields for row in table.rows) or key == "seed":
       raise errors.ConfigError(f"config.{key} is set by the rows of the table")
+  _check_base(base)
   parallel.set_up(base)
   out = pathlib.Path(_OUT.value or _default_out(base))
   print(f"in {out}", flush=True)
@@ -75,6 +87,18 @@ def main(argv: list[str]) -> None:
     raise errors.TrainingError("\n".join(["rows are missing", *refused]))
 
 
+def _check_base(config):
+  """Refuses a config in which some rows would be the same without a word."""
+  if not config.gcl:
+    raise errors.ConfigError("gcl=false: the rows of a table set what has none")
+  for name, choices in objective.CHOICES.items():
+    if name != "cold_start" and config.contrast[name] != choices[0]:
+      raise errors.ConfigError(
+        f"config.contrast.{name}={config.contrast[name]}: the rows of a table"
+        f" change the paper's method, {choices[0]}"
+      )
+
+
 def _default_out(config):
   name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
   parts = ["ablate", name.stem, config.data.split, config.data.modality]
@@ -89,18 +113,40 @@ def _run(row, seed, base, out):
   config.update_from_flattened_dict({**row.fields, "seed": seed})
   # Named by what differs from the config, so that tables share their rows.
   flat = workdir.flatten(base.to_dict())
+  flat["contrast.temperature"] = build.temperature(base)
   changes = {k: v for k, v in row.fields.items() if flat[k] != v}
   name = ",".join(f"{key}={value}" for key, value in changes.items())
   path = out / (name or "default") / f"seed{seed}"
   workdir.check_resume(config, path)
-  if (path / "summary.json").exists():
-    summary = json.loads((path / "summary.json").read_text())
-    if summary["epoch"] == config.optim.num_epochs:
-      print(f"top-1 {summary['top1']:.2f} %, as found in {path}")
-      return summary
+  summary = _find_summary(config, path)
+  if summary:
+    print(f"top-1 {summary['top1']:.2f} %, as found in {path}")
+    return summary
   summary = train.run(config, path)
   jax.clear_caches()  # The step of the next row is another one.
   return summary
+
+
+def _find_summary(config, path):
+  """Returns the summary of a finished run of these data, or None."""
+  if not (path / "summary.json").exists():
+    return None
+  summary = json.loads((path / "summary.json").read_text())
+  checkpoints = checkpoint.Checkpoints(path)
+  try:
+    digest = checkpoints.metadata()["data"]
+  except errors.CheckpointError:
+    return None
+  finally:
+    checkpoints.close()
+  same = digest == _digest(config.data.dir, config.data.train_split)
+  finished = summary["epoch"] == config.optim.num_epochs
+  return summary if same and finished else None
+
+
+@functools.lru_cache
+def _digest(data_dir, split):
+  return input_pipeline.load(data_dir, split).digest()
 
 
 def _write(out, number, table, summaries):
@@ -142,7 +188,7 @@ def _markdown(number, table, rows, finished):
     "",
     f"Top-1 of epoch {', '.join(epochs)} (the last) on {', '.join(clips)} test"
     f" clips; seeds from 1 on; {', '.join(devices)}; `python"
-    f" {' '.join(sys.argv)}`. The paper's are CTR-GCN on NTU RGB+D 60, X-Sub,"
+    f" {shlex.join(sys.argv)}`. The paper's are CTR-GCN on NTU RGB+D 60, X-Sub,"
     " joint.",
   ]
   if table.note:

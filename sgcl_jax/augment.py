@@ -154,24 +154,34 @@ def rotation_matrix(angles: jax.Array) -> jax.Array:
 
 
 def to_modality(
-  clip: jax.Array, modality: str, parents: tuple[int, ...]
+  clip: jax.Array, modality: str, layout: skeletons.Skeleton
 ) -> jax.Array:
   """Turns joints [T, M, V, C] into a stream (paper Sec. 4.3).
 
   Args:
     clip: Coordinates of the joints.
     modality: One of `MODALITIES`. A bone is a joint minus its parent, motion
-      the next frame minus this one and 0 in the last.
-    parents: Parent of each joint.
+      the next frame minus this one and 0 in the last. The score of 2D joints
+      is the mean of both.
+    layout: Parents and dimensions.
 
   Returns:
     [T, M, V, C].
   """
+
+  def subtract(a, b):
+    if layout.dimensions == a.shape[-1]:
+      return a - b
+    size = layout.dimensions
+    difference = a[..., :size] - b[..., :size]
+    score = (a[..., size:] + b[..., size:]) / 2
+    return jnp.concatenate([difference, score], axis=-1)
+
   if modality.startswith("bone"):
-    clip = clip - clip[:, :, np.array(parents)]
+    clip = subtract(clip, clip[:, :, np.array(layout.parents)])
   if modality.endswith("motion"):
     last = jnp.zeros_like(clip[:1])
-    clip = jnp.concatenate([clip[1:] - clip[:-1], last])
+    clip = jnp.concatenate([subtract(clip[1:], clip[:-1]), last])
   return clip
 
 
@@ -204,6 +214,8 @@ def make_augment(
     else:
       # The shortest crop is 64 frames whatever the window, as in the reference.
       draw = draw_ntu(key, num_frames, min_length=64, max_angle=max_angle)
+      if layout.dimensions == 2:  # In the plane, which leaves the score alone.
+        draw = draw._replace(angles=draw.angles.at[:2].set(0))
     return apply_ntu(clip, draw, window)
 
   def ucla(clip, num_frames, key):
@@ -225,10 +237,15 @@ def make_augment(
         f"unknown {what} {name!r}; known: {', '.join(known)}"
       )
 
+  if recipe == "ucla" and layout.dimensions == 2:
+    raise errors.ConfigError(
+      "config.data.recipe=ucla turns clips in space; 2D joints need recipe=ntu"
+    )
+
   def augment(skeleton, num_frames, keys):
     def one(clip, num_frames, key):
       clip = recipes[recipe](clip, num_frames, key)
-      clip = to_modality(clip, modality, layout.parents)
+      clip = to_modality(clip, modality, layout)
       return clip.transpose(1, 0, 2, 3)  # [M, window, V, C]
 
     if keys is None:

@@ -180,6 +180,8 @@ def main(argv: list[str]) -> None:
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"
     )
   parallel.set_up(_CONFIG.value)
+  # What is compiled here is measured.
+  jax.config.update("jax_enable_compilation_cache", False)
   result = run(_CONFIG.value, _REPEATS.value)
   if _JSON.value:
     print(json.dumps(result))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a config to its parts: clips, backbone, transform, initial state."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -49,6 +50,22 @@ MINIMA = {
 }
 
 
+def resolve(config: ConfigDict) -> None:
+  """Sets what the config leaves to its data set, such as its joint layout.
+
+  Raises:
+    DataError: If the data set is missing, or does not tell.
+  """
+  names = "num_classes", "num_persons", "skeleton"
+  if all(config[name] is not None for name in names):
+    return
+  with _telling_how_to_prepare(config):
+    found = input_pipeline.describe(config.data.dir)
+  for name in names:
+    if config[name] is None:
+      config[name] = found[name]
+
+
 def check(config: ConfigDict) -> None:
   """Refuses values that no run can use, before anything is loaded.
 
@@ -83,14 +100,21 @@ def load_clips(config: ConfigDict, part: str) -> input_pipeline.Clips:
     DataError: Names the command that prepares the data.
   """
   data = config.data
-  try:
+  with _telling_how_to_prepare(config):
     clips = input_pipeline.load(data.dir, data[f"{part}_split"])
     _check_layout(config, clips)
+  return clips
+
+
+@contextlib.contextmanager
+def _telling_how_to_prepare(config):
+  try:
+    yield
   except errors.DataError as error:
+    data = config.data
     raise errors.DataError(
       f"{error}. Prepare it with: {data.prepare} --out {data.dir}"
     ) from error
-  return clips
 
 
 def _check_layout(config, clips):
@@ -99,9 +123,10 @@ def _check_layout(config, clips):
   if (persons, joints) != (config.num_persons, expected):
     raise errors.DataError(
       f"{config.data.dir} holds {persons} persons of {joints} joints, the"
-      f" config wants {config.num_persons} of {expected} ({config.skeleton})"
+      f" config wants {config.num_persons} of {expected}"
+      f" ({skeletons.get(config.skeleton).name})"
     )
-  if config.data.require_aligned and not clips.aligned:
+  if config.data.require_aligned and not clips.metadata.get("aligned"):
     raise errors.DataError(
       f"the bodies in {config.data.dir} are not aligned, which InfoGCN expects;"
       " to train on them all the same: --config.data.require_aligned=false"
@@ -135,7 +160,10 @@ def _model_fields(config):
   """The fields that are set; the others are the module's own."""
   fields = config.model.to_dict()
   if _makes_bones(config) and fields["k"] is None:
-    fields["k"] = 1 if "bone" in config.data.modality else 8
+    # As far as any joint is from the root: the joints themselves.
+    known = config.skeleton in skeletons.LAYOUTS
+    joints = 8 if known else skeletons.get(config.skeleton).num_joints
+    fields["k"] = 1 if "bone" in config.data.modality else joints
   return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -69,7 +69,7 @@ def _parse(argv):
 
 
 def _in_one_line(error):
-  lines = str(error).strip().splitlines()
+  lines = str(error).strip().splitlines() or [type(error).__name__]
   if any("Traceback" in line for line in lines):
     return lines[-1].partition(": ")[2]  # A config's own error.
   if "Failed loading config file" in lines[0]:

@@ -55,6 +55,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     CheckpointError: If there is no checkpoint, or one of another model.
     DataError: If the data set is missing, damaged or of another layout.
   """
+  build.resolve(config)
   build.check(config)
   workdir_lib.check_evaluation(config, workdir)
   clips = build.load_clips(config, "test")

@@ -3,6 +3,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Clips:
     frames: [sum of T, M, V, C] float32, the frames of all clips in a row.
     offsets: [n + 1] where each clip starts.
     class_names: Names of the classes by label.
-    aligned: Whether the bodies are turned as InfoGCN's are.
+    metadata: Of the data set, such as `aligned`.
   """
 
   names: np.ndarray
@@ -40,7 +41,7 @@ class Clips:
   frames: np.ndarray
   offsets: np.ndarray
   class_names: tuple[str, ...]
-  aligned: bool
+  metadata: dict[str, Any]
 
   def __len__(self) -> int:
     return len(self.names)
@@ -50,10 +51,11 @@ class Clips:
     return int(np.diff(self.offsets).max())
 
   def digest(self) -> str:
-    """Returns a hash of the names, labels and lengths."""
+    """Returns a hash of the names, labels, lengths and metadata."""
     digest = hashlib.sha256(" ".join(self.names).encode())
     digest.update(self.labels.astype("<i4").tobytes())
     digest.update(self.offsets.astype("<i8").tobytes())
+    digest.update(json.dumps(self.metadata, sort_keys=True).encode())
     return digest.hexdigest()
 
   def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:
@@ -99,8 +101,27 @@ def load(data_dir: str | os.PathLike, split: str) -> Clips:
     frames=np.concatenate([clip["skeleton"] for clip in clips]),
     offsets=np.concatenate([[0], np.cumsum(lengths)]),
     class_names=tuple(builder.info.features["label"].names),
-    aligned=builder.info.metadata.get("aligned", False),
+    metadata=dict(builder.info.metadata or {}),
   )
+
+
+def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
+  """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
+
+  Raises:
+    DataError: If the data set is missing, or does not tell its joint layout.
+  """
+  info = _builder(data_dir).info
+  if "layout" not in (info.metadata or {}):
+    raise errors.DataError(
+      f"{data_dir} does not tell its joint layout: set config.skeleton,"
+      " config.num_classes and config.num_persons"
+    )
+  return {
+    "num_classes": info.features["label"].num_classes,
+    "num_persons": info.features["skeleton"].shape[1],
+    "skeleton": info.metadata["layout"],
+  }
 
 
 def _builder(data_dir):

@@ -2,6 +2,9 @@
 """Joints, bones and adjacency of each skeleton layout."""
 
 import dataclasses
+import json
+import os
+import pathlib
 
 import numpy as np
 
@@ -18,12 +21,14 @@ class Skeleton:
     parents: For each joint the index of the next one towards the root; the root
       is its own parent.
     center: Joint that is the origin of a clip.
+    dimensions: 3, or 2: then the third channel of a joint is its score.
   """
 
   name: str
   joints: tuple[str, ...]
   parents: tuple[int, ...]
   center: int
+  dimensions: int = 3
 
   @property
   def num_joints(self) -> int:
@@ -32,6 +37,22 @@ class Skeleton:
   @property
   def root(self) -> int:
     return next(j for j, parent in enumerate(self.parents) if j == parent)
+
+  def to_json(self) -> str:
+    """Returns the text of a layout file, see `parse`."""
+    bones = [
+      [joint, self.joints[parent]]
+      for joint, parent in zip(self.joints, self.parents, strict=True)
+      if self.joints[parent] != joint
+    ]
+    content = {
+      "name": self.name,
+      "joints": self.joints,
+      "bones": bones,
+      "center": self.joints[self.center],
+      "dimensions": self.dimensions,
+    }
+    return json.dumps(content)
 
   def parents_from(self, root: int) -> tuple[int, ...]:
     """Returns the parents when the tree hangs from another joint."""
@@ -125,14 +146,92 @@ UCLA = _layout(
 LAYOUTS = {layout.name: layout for layout in (NTU, UCLA)}
 
 
-def get(skeleton: str | Skeleton) -> Skeleton:
-  """Returns a layout by name; a `Skeleton` is returned as it is.
+def parse(text: str, source: str) -> Skeleton:
+  """Reads a layout from JSON.
+
+  Args:
+    text: `name`, `joints` in the order of the data, `bones` as pairs of a joint
+      and its parent, `center`, and, if not 3, `dimensions` 2.
+    source: For messages.
 
   Raises:
-    ConfigError: If there is no layout of that name.
+    ConfigError: Says what is wrong: the bones have to make one tree.
+  """
+  try:
+    content = json.loads(text)
+    joints = tuple(content["joints"])
+    bones = [(child, parent) for child, parent in content["bones"]]
+    name, center = content["name"], content["center"]
+  except (KeyError, TypeError, ValueError) as error:
+    raise errors.ConfigError(
+      f"{source} is no layout of name, joints, bones (pairs of a joint and its"
+      f" parent) and center ({type(error).__name__}: {error})"
+    ) from error
+  problem = _find_problem(joints, bones, center)
+  if name in LAYOUTS:
+    problem = f"the name {name!r} is taken"
+  dimensions = content.get("dimensions", 3)
+  if not problem and dimensions not in (2, 3):
+    problem = f"dimensions is {dimensions!r}, not 2 or 3"
+  if problem:
+    raise errors.ConfigError(f"{source}: {problem}")
+  parents = dict(bones)
+  return Skeleton(
+    name,
+    joints,
+    tuple(joints.index(parents.get(joint, joint)) for joint in joints),
+    joints.index(center),
+    dimensions,
+  )
+
+
+def _find_problem(joints, bones, center):
+  """Returns what keeps bones from making one tree of the joints, or None."""
+  for joint in [*(joint for bone in bones for joint in bone), center]:
+    if joint not in joints:
+      return f"{joint!r} is not one of the joints"
+  if len(set(joints)) != len(joints):
+    return "a joint is named twice"
+  children = [child for child, _ in bones]
+  for child in children:
+    if children.count(child) > 1:
+      return f"{child!r} has more than one parent"
+  roots = [joint for joint in joints if joint not in children]
+  if len(roots) != 1:
+    return f"the bones have {len(roots)} roots ({', '.join(roots)}), not one"
+  reached, parents = set(roots), dict(bones)
+  for joint in joints:
+    path = []
+    while joint not in reached:
+      if joint in path:
+        return f"the bones of {', '.join(path)} make a ring"
+      path.append(joint)
+      joint = parents[joint]
+    reached.update(path)
+  return None
+
+
+def read(path: str | os.PathLike) -> Skeleton:
+  """Reads a layout file, see `parse`."""
+  return parse(pathlib.Path(path).read_text(), str(path))
+
+
+def get(skeleton: str | Skeleton) -> Skeleton:
+  """Returns a layout.
+
+  Args:
+    skeleton: A layout, the name of one of `LAYOUTS`, a layout file `*.json`, or
+      the text of one.
+
+  Raises:
+    ConfigError: If there is no such layout.
   """
   if isinstance(skeleton, Skeleton):
     return skeleton
+  if skeleton.startswith("{"):
+    return parse(skeleton, "config.skeleton")
+  if skeleton.endswith(".json"):
+    return read(skeleton)
   if skeleton not in LAYOUTS:
     raise errors.ConfigError(
       f"unknown skeleton {skeleton!r}; known: {', '.join(LAYOUTS)}"

@@ -44,6 +44,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     UserError: If the config, the data, the workdir or a checkpoint is not
       usable, or a loss is not finite.
   """
+  build.resolve(config)
   build.check(config)
   workdir_lib.check_resume(config, workdir)
   clips = build.load_clips(config, "train")

@@ -116,6 +116,15 @@ def test_a_table_is_trained_resumed_and_written(ablate, tmp_path):
   assert [row["seeds"] for row in found] == ["2", "2", "2"]
   assert all(float(row["std"]) >= 0 for row in found)
 
+  # A run of other data is not taken for one of these.
+  (metadata,) = runs["default"].glob("checkpoints/*/metadata/metadata")
+  text = json.loads(metadata.read_text())
+  metadata.write_text(json.dumps({**text, "data": "another"}))
+  result = ablate("--table", "3")
+  assert result.returncode == 1
+  assert result.stdout.count("as found in") == 2
+  assert "is not the data that this run began with" in result.stderr
+
 
 def test_refused_rows_do_not_stop_the_others(ablate, tmp_path):
   """No class of the few clips has as many rows as Tab. 18 asks for."""
@@ -134,8 +143,17 @@ def test_refused_rows_do_not_stop_the_others(ablate, tmp_path):
   assert [row["seeds"] for row in found] == ["0"] * 4
 
 
-def test_what_the_rows_set_cannot_be_set_for_all(ablate):
-  for option in ("--config.gcl=false", "--config.contrast.memory=instance"):
-    result = ablate("--table", "5", option)
-    assert result.returncode == 1
-    assert "is set by the rows of the table" in result.stderr
+@pytest.mark.parametrize(
+  ("table", "option", "message"),
+  [
+    ("5", "contrast.memory=instance", "is set by the rows of the table"),
+    ("14", "gcl=false", "gcl=false: the rows of a table set what has none"),
+    ("14", "contrast.variant=released", "change the paper's method"),
+  ],
+)
+def test_a_config_that_hides_the_rows_is_refused(
+  ablate, table, option, message
+):
+  result = ablate("--table", table, f"--config.{option}")
+  assert result.returncode == 1
+  assert message in result.stderr

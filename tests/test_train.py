@@ -348,7 +348,7 @@ def test_the_released_contrast(tmp_path, tiny_config):
     ("eval_every_epochs", 0, "config.eval_every_epochs=0 is less than 1"),
     ("data.window", 1, "config.data.window=1 is less than 2"),
     ("contrast.temperature", 0.0, "temperature is not above 0"),
-    ("contrast.cold_start", "wait", "'wait' is neither skip nor partial"),
+    ("contrast.cold_start", "wait", "'wait' is not one of skip, partial"),
     ("data.modality", "speed", "unknown modality 'speed'; known: joint, bone"),
     ("data.recipe", "coco", "unknown recipe 'coco'; known: ntu, ucla"),
     ("skeleton", "coco", "unknown skeleton 'coco'; known: ntu, ucla"),

@@ -91,6 +91,19 @@ def check(config: ConfigDict) -> None:
       f"config.model.graph_block={config.model.graph_block} has no effect,"
       " because config.contrast.source=feature contrasts no graph"
     )
+  numbers = draws(contrast)
+  if uses_instances(contrast) and not (
+    numbers["num_hard_negatives"] + numbers["num_random_negatives"]
+  ):
+    raise errors.ConfigError(
+      f"config.contrast.negatives={contrast.negatives} draws none: set"
+      " num_hard_negatives or num_random_negatives of config.contrast above 0"
+    )
+  if contrast.memory == "batch" and config.batch_size < 3:
+    raise errors.ConfigError(
+      f"config.batch_size={config.batch_size} leaves no positive or negative"
+      " to config.contrast.memory=batch; it needs at least 3"
+    )
   counts = contrast.num_hard_negatives, contrast.num_random_negatives
   if contrast.negatives == "random" and counts[0] != counts[1]:
     raise errors.ConfigError(

@@ -68,6 +68,13 @@ def test_random_negatives_need_one_number(tiny_config):
   refuse(config, "num_hard_negatives=8", "num_random_negatives=5")
 
 
+def test_a_contrast_without_negatives_is_refused(tiny_config):
+  fields = {"contrast.negatives": "hard", "contrast.num_hard_negatives": 0}
+  refuse(tiny_config(**fields), "negatives=hard draws none")
+  fields = {"contrast.memory": "batch", "batch_size": 2}
+  refuse(tiny_config(**fields), "batch_size=2", "at least 3")
+
+
 def test_a_backbone_without_a_feature_is_refused(tiny_config):
   config = tiny_config(
     **{

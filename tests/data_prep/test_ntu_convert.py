@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from data_prep import (
   ntu_report,
   ntu_set,
   raw_files,
+  records,
 )
 from sgcl_jax import errors
 from tests.data_prep import test_ntu
@@ -181,7 +183,7 @@ def test_broken_files_are_left_out_and_told(raw, tmp_path, capsys):
     expected = test_ntu.BROKEN[name][1]
     assert f"A{i + 10:03}.skeleton: {expected}" in text
   assert "the name notes is not" in text
-  assert "a second file of this name" in text
+  assert "another file of this name" in text
   assert f"{BAD}.skeleton: cannot be read" in text
   assert set(read(tmp_path / "out")) == set(FILES)
 
@@ -213,6 +215,35 @@ def test_archives_are_read_in_place(raw, tmp_path):
     + ["--out", str(tmp_path / "both")]
   )
   assert read_files(tmp_path / "both") == read_files(tmp_path / "files")
+
+
+def test_copies_hidden_files_and_links(raw, tmp_path, capsys):
+  """An archive beside its files, macOS's leftovers, a linked directory."""
+  convert(raw, tmp_path / "plain")
+  linked = tmp_path / "elsewhere"
+  (raw / "nested").rename(linked)
+  (raw / "link").symlink_to(linked)
+  (linked / "back").symlink_to(raw)
+  with zipfile.ZipFile(raw / "all.zip", "w") as archive:
+    archive.mkdir("odd.skeleton")
+    for path in raw.glob("*.skeleton"):
+      archive.write(path, path.name)
+  (raw / "._all.zip").write_bytes(b"no archive")
+  (raw / "odd.skeleton").mkdir()
+  capsys.readouterr()
+  convert(raw, tmp_path / "out")
+  assert "left    2 copies of the same files" in capsys.readouterr().out
+  assert read_files(tmp_path / "out") == read_files(tmp_path / "plain")
+
+
+def test_an_out_that_is_a_link(raw, tmp_path):
+  (tmp_path / "disk").mkdir()
+  (tmp_path / "out").symlink_to(tmp_path / "disk" / "set")
+  convert(raw, tmp_path / "out")
+  convert(raw, tmp_path / "out", "--overwrite")
+  assert (tmp_path / "out").is_symlink()
+  assert len(read(tmp_path / "disk" / "set")) == 4
+  assert [path.name for path in (tmp_path / "disk").iterdir()] == ["set"]
 
 
 def test_a_damaged_member_is_told(raw, tmp_path):
@@ -278,13 +309,29 @@ def test_a_killed_conversion_goes_on(raw, tmp_path, monkeypatch, capsys):
   assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw", "whole"]
 
 
-@pytest.mark.parametrize("change", ["option", "file"])
-def test_another_plan_starts_anew(raw, tmp_path, monkeypatch, capsys, change):
+def test_a_kill_at_the_very_end_loses_nothing(raw, tmp_path, monkeypatch):
   def interrupt(*_):
     raise KeyboardInterrupt
 
+  convert(raw, tmp_path / "whole")
+  for name in ("_write_metadata", "_move_into_place"):
+    with monkeypatch.context() as patch:
+      patch.setattr(records, name, interrupt)
+      with pytest.raises(KeyboardInterrupt):
+        convert(raw, tmp_path / "out")
+  monkeypatch.delattr(ntu_convert, "convert_shard")  # All shards are there.
+  convert(raw, tmp_path / "out")
+  assert read_files(tmp_path / "out") == read_files(tmp_path / "whole")
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw", "whole"]
+
+
+@pytest.mark.parametrize("change", ["option", "file"])
+def test_another_plan_starts_anew(raw, tmp_path, monkeypatch, capsys, change):
+  def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
   with monkeypatch.context() as patch:
-    patch.setattr(ntu_convert, "_tidy", interrupt)
+    patch.setattr(records, "finish", interrupt)
     with pytest.raises(KeyboardInterrupt):
       convert(raw, tmp_path / "out")
   options = ["--lone_person=repeat"] if change == "option" else []
@@ -293,7 +340,7 @@ def test_another_plan_starts_anew(raw, tmp_path, monkeypatch, capsys, change):
     path.write_bytes(make_text(make_frames(make_joints(9, 20))))
   capsys.readouterr()
   convert(raw, tmp_path / "out", *options)
-  assert "going on" not in capsys.readouterr().out
+  assert "starting anew" in capsys.readouterr().out
   convert(raw, tmp_path / "fresh", *options)
   assert read_files(tmp_path / "out") == read_files(tmp_path / "fresh")
 
@@ -311,18 +358,33 @@ def test_kill_9_with_workers(tmp_path):
   command = [sys.executable, "-m", "data_prep.ntu60", "--raw", str(raw)]
   command += ["--out", str(tmp_path / "out"), "--workers=2"]
   process = subprocess.Popen(command, cwd=test_ntu.REPO)
-  partial = tmp_path / ".out.incomplete"
-  while not list(partial.glob("*.json")):
+  results = tmp_path / ".out.incomplete" / "results"
+  while not list(results.glob("*.json")):
     assert process.poll() is None
     time.sleep(0.02)
+  children = f"/proc/{process.pid}/task/{process.pid}/children"
+  children = pathlib.Path(children).read_text().split()
+  assert len(children) >= 2
   process.send_signal(signal.SIGKILL)
   process.wait()
+  deadline = time.monotonic() + 30
+  while any(map(is_alive, children)):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
   assert not (tmp_path / "out").exists()
   result = subprocess.run(
     command, cwd=test_ntu.REPO, capture_output=True, text=True, timeout=120
   )
   assert result.returncode == 0, result.stderr
   assert len(read(tmp_path / "out")) == len(names)
+
+
+def is_alive(pid):
+  try:
+    text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+  except FileNotFoundError:
+    return False
+  return text.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_two_at_once_are_refused(raw, tmp_path):

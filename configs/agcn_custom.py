@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""2s-AGCN with SkeletonGCL on data of one's own (docs/CUSTOM_DATA.md).
+
+python -m sgcl_jax.main --config configs/agcn_custom.py
+
+The recipe is that of NTU RGB+D; not measured.
+"""
+
+from configs import common
+
+
+def get_config(arg=None):
+  """Options: modality=<stream>, gcl=true|false, contrast=paper|released."""
+  arg = common.parse_arg(arg, **common.OPTIONS)
+  config = common.base()
+  config.backbone = "agcn"
+  common.custom(config, arg.modality)
+  common.contrast(config, arg)
+  return config

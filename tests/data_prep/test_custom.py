@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data of one's own: format, refusals, and a run on them."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from configs import agcn_custom, ctrgcn_custom, infogcn_custom
+from data_prep import custom
+from sgcl_jax import augment, build, errors, evaluate, skeletons, train
+from tests.conftest import TINY
+
+ARM = {
+  "name": "arm",
+  "joints": ["shoulder", "elbow", "wrist", "hand"],
+  "bones": [["elbow", "shoulder"], ["wrist", "elbow"], ["hand", "wrist"]],
+  "center": "shoulder",
+}
+
+
+def make_clip(seed, num_frames=9, persons=1, channels=3):
+  rng = np.random.default_rng(seed)
+  shape = num_frames, persons, 4, channels
+  return rng.normal(1.0, size=shape).astype(np.float32)
+
+
+def write_clip(path, clip, label="wave", split="train"):
+  if path.suffix == ".npz":
+    np.savez(path, skeleton=clip, label=label, split=split)
+  else:
+    content = {"skeleton": clip.tolist(), "label": label, "split": split}
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def layout(tmp_path):
+  def write(**changes):
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({**ARM, **changes}))
+    return path
+
+  return write
+
+
+@pytest.fixture
+def raw(tmp_path):
+  """40 clips of two classes, nested, of both kinds."""
+  raw = tmp_path / "raw"
+  (raw / "more").mkdir(parents=True)
+  for i in range(40):
+    folder = raw / "more" if i % 3 else raw
+    path = folder / f"clip_{i:02}.{'npz' if i % 2 else 'json'}"
+    label = ("wave", "point at")[i % 4 // 2]
+    write_clip(path, make_clip(i), label, "test" if i % 5 == 0 else "train")
+  return raw
+
+
+def convert(raw, layout, out, *args):
+  custom.main(
+    ["--raw", str(raw), "--layout", str(layout), "--out", str(out), *args]
+  )
+
+
+def test_converts(raw, layout, tmp_path, capsys):
+  import tensorflow_datasets as tfds
+
+  write_clip(raw / "two.npz", make_clip(99, persons=2))
+  convert(raw, layout(), tmp_path / "out")
+  assert "configs/ctrgcn_custom.py" in capsys.readouterr().out
+  builder = tfds.builder_from_directory(tmp_path / "out")
+  assert builder.info.features["label"].names == ["point at", "wave"]
+  assert builder.info.splits["train"].num_examples == 33
+  found = skeletons.get(builder.info.metadata["layout"])
+  assert found == skeletons.read(layout())
+  clips = {
+    clip["name"].decode(): clip
+    for split in ("train", "test")
+    for clip in tfds.as_numpy(builder.as_dataset(split=split))
+  }
+  for name, seed, persons in (("clip_07", 7, 1), ("two", 99, 2)):
+    clip = make_clip(seed, persons=persons)
+    clip = clip - clip[0, 0, 0]
+    skeleton = clips[name]["skeleton"]
+    np.testing.assert_allclose(skeleton[:, :persons], clip, atol=1e-6)
+    assert not skeleton[:, persons:].any() and skeleton.shape[1] == 2
+  assert clips["clip_07"]["label"] == 0
+
+
+def test_2d_joints_get_a_score_and_keep_it(raw, layout, tmp_path):
+  path = tmp_path / "flat.npz"
+  clip = make_clip(0, channels=2)
+  clip[3, 0, 2] = 0
+  write_clip(path, clip[:, 0])
+  flat = skeletons.read(layout(dimensions=2))
+  skeleton, label, split = custom.read_clip(path, flat)
+  assert (label, split) == ("wave", "train")
+  present = clip.any(-1)
+  np.testing.assert_array_equal(skeleton[..., 2], present)
+  assert not skeleton[3, 0, 2].any()
+  expected = clip - clip[0, 0, 0]
+  np.testing.assert_array_equal(skeleton[..., :2][present], expected[present])
+  scored = np.concatenate([clip, make_clip(1, channels=1)], axis=-1)
+  write_clip(path, scored)
+  skeleton, _, _ = custom.read_clip(path, flat)
+  np.testing.assert_array_equal(skeleton[..., 2], scored[..., 2])
+
+
+def test_scores_survive_training_transforms(layout):
+  import jax
+
+  flat = skeletons.read(layout(dimensions=2))
+  clip = np.abs(make_clip(0))[None]
+  clip[..., 2] = 0.25
+  for modality in augment.MODALITIES:
+    transform = augment.make_augment("ntu", modality, 9, flat, 0.5)
+    keys = jax.random.split(jax.random.key(0), 1)
+    out = np.asarray(transform(clip, np.array([9]), keys))[0, 0]  # [T, V, C]
+    scores = out[:-1, :, 2] if "motion" in modality else out[..., 2]
+    np.testing.assert_allclose(scores, 0.25, rtol=1e-6)
+  with pytest.raises(errors.ConfigError, match="2D joints need recipe=ntu"):
+    augment.make_augment("ucla", "joint", 9, flat, 60.0)
+
+
+BROKEN = {
+  "joints": (make_clip(0)[:, :, :3], "3 joints, but the layout arm has 4"),
+  "channels": (make_clip(0)[..., :2], "2 channels, not 3"),
+  "shape": (make_clip(0)[0, 0], r"shape \(4, 3\)"),
+  "empty": (make_clip(0)[:0], "shape"),
+  "nan": (np.full((2, 1, 4, 3), np.nan), "frame 0 has a number"),
+  "absent": (np.zeros((2, 1, 4, 3)), "the first person has no shoulder"),
+  "words": (np.array([["a"]]), "no array of numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_clip_is_refused(kind, raw, layout, tmp_path):
+  clip, message = BROKEN[kind]
+  write_clip(raw / "bad.npz", clip)
+  with pytest.raises(errors.DataError, match=message) as error:
+    convert(raw, layout(), tmp_path / "out")
+  assert "bad.npz: " in str(error.value)
+  assert not (tmp_path / "out").exists()
+
+
+def test_broken_files_are_listed(raw, layout, tmp_path):
+  (raw / "a.npz").write_bytes(b"PK\x03\x04 no archive")
+  (raw / "b.json").write_text("{")
+  (raw / "c.json").write_text('{"skeleton": [], "label": "x"}')
+  write_clip(raw / "d.npz", make_clip(0), split="valid")
+  write_clip(raw / "more" / "clip_00.npz", make_clip(0))
+  with pytest.raises(errors.DataError) as error:
+    convert(raw, layout(), tmp_path / "out")
+  message = str(error.value)
+  for part in (
+    "5 files are broken",
+    "a.npz: cannot be read",
+    "b.json: cannot be read",
+    "c.json: split is missing",
+    "d.npz: split is 'valid', not train or test",
+    "clip_00.npz: a second file of this name",
+  ):
+    assert part in message
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"bones": [["elbow", "knee"]]}, "'knee' is not one of the joints"),
+    ({"center": "hip"}, "'hip' is not one of the joints"),
+    ({"bones": ARM["bones"][:2]}, "2 roots"),
+    ({"bones": [*ARM["bones"], ["hand", "elbow"]]}, "more than one parent"),
+    (
+      {"bones": [["elbow", "wrist"], ["wrist", "hand"], ["hand", "elbow"]]},
+      "make a ring",
+    ),
+    ({"joints": [*ARM["joints"], "hand"]}, "named twice"),
+    ({"dimensions": 4}, "dimensions is 4"),
+    ({"name": "ntu"}, "the name 'ntu' is taken"),
+    ({"joints": None}, "is no layout"),
+  ],
+)
+def test_a_layout_that_makes_no_sense_is_refused(layout, changes, message):
+  path = layout(**changes)
+  with pytest.raises(errors.ConfigError, match=message) as error:
+    skeletons.read(path)
+  assert str(path) in str(error.value)
+
+
+def test_layouts_survive_their_own_text():
+  for layout in skeletons.LAYOUTS.values():
+    text = layout.to_json().replace(f'"{layout.name}"', '"mine"', 1)
+    again = skeletons.get(text)
+    assert again.parents == layout.parents and again.joints == layout.joints
+
+
+@pytest.mark.parametrize("module", [ctrgcn_custom, agcn_custom, infogcn_custom])
+def test_the_configs_take_the_layout_of_the_data(
+  module, raw, layout, tmp_path, capsys
+):
+  convert(raw, layout(), tmp_path / "out")
+  config = module.get_config()
+  config.data.dir = str(tmp_path / "out")
+  build.resolve(config)
+  build.check(config)
+  assert (config.num_classes, config.num_persons) == (2, 1)
+  assert skeletons.get(config.skeleton).name == "arm"
+  shapes = build.init_shapes(config)["params"]["head"]
+  assert shapes["kernel"].shape[1] == 2
+  assert len(build.load_clips(config, "train")) == 32
+
+
+def test_a_run_and_its_evaluation(raw, layout, tmp_path):
+  convert(raw, layout(), tmp_path / "out")
+
+  def config():
+    config = ctrgcn_custom.get_config()
+    fields = {**TINY, "data.dir": str(tmp_path / "out"), "optim.num_epochs": 1}
+    fields |= {"contrast.num_hard_negatives": 4}
+    fields |= {"contrast.num_random_negatives": 4}
+    config.update_from_flattened_dict(fields)
+    return config
+
+  summary = train.run(config(), tmp_path / "run")
+  assert summary["num_clips"] == 8
+  assert evaluate.run(config(), tmp_path / "run") == summary
+  text = json.loads((tmp_path / "run" / "config.json").read_text())["skeleton"]
+  assert skeletons.get(text).joints == tuple(ARM["joints"])
+
+
+def test_missing_data_name_the_command():
+  config = ctrgcn_custom.get_config()
+  config.data.dir = "/absent"
+  with pytest.raises(errors.DataError, match="data_prep.custom --raw DIR"):
+    build.resolve(config)
+
+
+def test_the_guide_shows_a_layout_that_parses():
+  guide = pathlib.Path(__file__).parents[2] / "docs" / "CUSTOM_DATA.md"
+  (block,) = guide.read_text().split("```json\n")[1:]
+  assert skeletons.parse(block.split("```")[0], "guide").dimensions == 2
