@@ -22,13 +22,20 @@ def make_batches(clips, count):
   return [next(batches) for _ in range(count)]
 
 
-def run_replicas(config, clips, num_replicas, count=5):
-  """Runs steps on `num_replicas` emulated replicas; returns state, metrics."""
+def run_replicas(config, clips, num_replicas, count=5, noise=0.0):
+  """Runs steps on `num_replicas` emulated replicas; returns state, metrics.
+
+  The parameters are changed by `noise` first, relative to themselves.
+  """
   optimizer = build.make_optimizer(config, 12)
   state = build.init_state(config, optimizer, 96)
   exact = jax.config.jax_enable_x64
   if exact:
     state = jax.tree.map(to_double, state)
+  if noise:
+    rng = np.random.default_rng(0)
+    change = lambda x: x * (1 + noise * rng.normal(size=x.shape))
+    state = state.replace(params=jax.tree.map(change, state.params))
   step = steps.make_train_step(
     build.make_model(config, axis_name=parallel.AXIS),
     build.make_head(config),
@@ -64,13 +71,19 @@ def to_double(x):
 
 
 def assert_close(actual, expected, tolerance):
-  def check(a, b):
+  assert largest_error(actual, expected) <= tolerance
+
+
+def largest_error(actual, expected):
+  """Returns the largest error of any array, relative to its largest entry."""
+
+  def error(a, b):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     # The bias before a BatchNorm has no gradient by mathematics: it holds
     # rounding errors alone, to which nothing can be relative.
-    scale = max(np.abs(b).max(), 1e-2)
-    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
+    return np.abs(a - b).max() / max(np.abs(b).max(), 1e-2)
 
-  jax.tree.map(check, actual, expected)
+  return max(jax.tree.leaves(jax.tree.map(error, actual, expected)))
 
 
 @pytest.mark.parametrize("num_replicas", [2, 4, 8])
@@ -158,12 +171,12 @@ def on_one(clips):
   """Returns the runs on one device, each made once."""
   runs = {}
 
-  def run(backbone, arg, count, exact):
-    key = backbone, arg, count, exact
+  def run(backbone, arg, count, exact, noise=0.0):
+    key = backbone, arg, count, exact, noise
     if key not in runs:
       config = real_config(backbone, arg)
       with jax.enable_x64(exact):
-        runs[key] = run_replicas(config, clips, 1, count)
+        runs[key] = run_replicas(config, clips, 1, count, noise)
     return runs[key]
 
   return run
@@ -182,8 +195,16 @@ def test_replicas_of_a_backbone(
     assert float(logged_one[0]["latent_mean"]) > 0
   active = [float(metrics["active_anchors"]) for metrics in logged_one]
   assert any(0 < fraction < 1 for fraction in active), active
-  assert_close(many, one, 1e-9)
-  assert_close(logged_many, logged_one, 1e-9)
+  assert_close(logged_many[0], logged_one[0], 1e-9)
+  tolerance = 1e-9
+  if (backbone, arg) == ("infogcn", None):
+    # Three steps at this rate blow an untrained InfoGCN's rounding errors up:
+    # no more than those of parameters that are changed in the last digits.
+    changed, _ = on_one(backbone, arg, 3, True, noise=1e-15)
+    tolerance = largest_error(changed, one)
+    assert 1e-9 < tolerance < 1e-5
+  assert_close(many, one, tolerance)
+  assert_close(logged_many, logged_one, tolerance)
 
 
 @pytest.mark.slow
