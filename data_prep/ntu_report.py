@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import ntu_set
+from data_prep import ntu_set, records
 from sgcl_jax import errors
 
 NAME = "report.json"
@@ -129,8 +129,7 @@ def refuse(broken: Sequence[str], rest: str, details: str) -> None:
     rest: What of the others.
     details: Where all are listed, if more than a few are broken.
   """
-  files = "1 file is" if len(broken) == 1 else f"{len(broken)} files are"
-  lines = [f"{files} broken and left out, {rest}:", *broken[:NUM_SHOWN]]
+  text = records.list_problems(broken, f" and left out, {rest}", NUM_SHOWN)
   if len(broken) > NUM_SHOWN:
-    lines.append(f"and {len(broken) - NUM_SHOWN} more{details}")
-  raise errors.DataError("\n  ".join(lines) + "\nFetch them again.")
+    text += f"\n  and {len(broken) - NUM_SHOWN} more{details}"
+  raise errors.DataError(f"{text}\nFetch them again.")

@@ -197,10 +197,20 @@ def write_text(path: pathlib.Path, text: str) -> None:
   os.replace(temporary, path)
 
 
-def list_problems(problems: Sequence[str]) -> str:
-  """Returns the message that refuses broken files, a line for each."""
+def list_problems(
+  problems: Sequence[str],
+  rest: str = ", nothing was written",
+  most: int | None = None,
+) -> str:
+  """Returns the message that refuses broken files.
+
+  Args:
+    problems: A line for each.
+    rest: What of the others.
+    most: How many lines to show; all by default.
+  """
   files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
-  return "\n  ".join([f"{files} broken, nothing was written:", *problems])
+  return "\n  ".join([f"{files} broken{rest}:", *problems[:most]])
 
 
 def _check_clips(

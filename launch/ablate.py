@@ -49,15 +49,13 @@ _OUT = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Trains what is missing and writes `table<number>.md` and `.csv`.
 
   Raises:
     UserError: As `train.run`. What concerns one row alone does not keep the
       others from being trained.
   """
-  if len(argv) > 1:
-    raise errors.ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
   if _TABLE.value is None:
     raise errors.ConfigError("--table is missing, as in --table 5")
   number, base = int(_TABLE.value), _CONFIG.value
@@ -68,7 +66,9 @@ def main(argv: list[str]) -> None:
       raise errors.ConfigError(f"config.{key} is set by the rows of the table")
   _check_base(base)
   parallel.set_up(base)
-  out = pathlib.Path(_OUT.value or _default_out(base))
+  source = config_flags.get_config_filename(flags.FLAGS["config"])
+  default = f"runs/ablate_{workdir.default_name(source, base)}"
+  out = pathlib.Path(_OUT.value or default)
   print(f"in {out}", flush=True)
   summaries, refused = {row.name: [] for row in table.rows}, []
   for seed in range(1, _SEEDS.value + 1):
@@ -91,20 +91,11 @@ def _check_base(config):
   """Refuses a config in which some rows would be the same without a word."""
   if not config.gcl:
     raise errors.ConfigError("gcl=false: the rows of a table set what has none")
-  for name, choices in objective.CHOICES.items():
-    if name != "cold_start" and config.contrast[name] != choices[0]:
-      raise errors.ConfigError(
-        f"config.contrast.{name}={config.contrast[name]}: the rows of a table"
-        f" change the paper's method, {choices[0]}"
-      )
-
-
-def _default_out(config):
-  name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
-  parts = ["ablate", name.stem, config.data.split, config.data.modality]
-  if config.recipe != "paper":
-    parts.append(config.recipe)
-  return os.path.join("runs", "_".join(parts))
+  for name in objective.departures(config.contrast):
+    raise errors.ConfigError(
+      f"config.contrast.{name}={config.contrast[name]}: the rows of a table"
+      f" change the paper's method, {objective.CHOICES[name][0]}"
+    )
 
 
 def _run(row, seed, base, out):

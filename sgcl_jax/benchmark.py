@@ -171,10 +171,8 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float]:
   return result
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Prints what `run` measures."""
-  if len(argv) > 1:
-    raise errors.ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
   if _CONFIG.value is None:
     raise errors.ConfigError(
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"

@@ -51,11 +51,17 @@ def run(main: Callable[[], None], on_interrupt: str = "interrupted") -> None:
     sys.exit(130)
 
 
-def run_with_flags(main: Callable[[list[str]], None]) -> None:
-  """Like `run`, for a resumable command with absl flags; calls `main(argv)`."""
+def run_with_flags(main: Callable[[], None]) -> None:
+  """Like `run`, for a resumable command that takes absl flags alone."""
+
+  def checked(argv):
+    if len(argv) > 1:
+      raise ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
+    main()
+
   app.run(
     lambda argv: run(
-      lambda: main(argv), "interrupted; the same command goes on from here"
+      lambda: checked(argv), "interrupted; the same command goes on from here"
     ),
     flags_parser=_parse,
   )

@@ -8,13 +8,13 @@ python -m sgcl_jax.main --config configs/agcn_ucla.py --config.seed=2
 import contextlib
 import json
 import os
-import pathlib
 import sys
 
 from absl import flags
 from ml_collections import config_flags
 
 from sgcl_jax import errors, parallel
+from sgcl_jax import workdir as workdir_lib
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "An experiment of configs/, with options after a colon."
@@ -33,10 +33,8 @@ _JSON = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
   """Runs one mode."""
-  if len(argv) > 1:
-    raise errors.ConfigError(f"unexpected arguments: {' '.join(argv[1:])}")
   if _CONFIG.value is None:
     raise errors.ConfigError(
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"
@@ -53,7 +51,10 @@ def main(argv: list[str]) -> None:
 
 
 def _run(config):
-  workdir = _WORKDIR.value or _default_workdir(config)
+  source = config_flags.get_config_filename(flags.FLAGS["config"])
+  workdir = _WORKDIR.value or os.path.join(
+    "runs", workdir_lib.default_name(source, config)
+  )
   print(f"workdir: {workdir}", flush=True)
   parallel.set_up(config)
   # Imported late, so that a mistake in the flags is answered at once.
@@ -67,18 +68,6 @@ def _run(config):
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"
   )
   return summary
-
-
-def _default_workdir(config):
-  name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
-  parts = [name.stem, config.data.split, config.data.modality]
-  if not config.gcl:
-    parts.append("nogcl")
-  elif config.contrast.variant != "paper":
-    parts.append(config.contrast.variant)
-  if config.recipe != "paper":
-    parts.append(config.recipe)
-  return os.path.join("runs", "_".join(parts))
 
 
 if __name__ == "__main__":

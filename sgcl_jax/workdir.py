@@ -31,6 +31,18 @@ EVALUATION_KEYS = (
 )
 
 
+def default_name(source: str, config: ConfigDict) -> str:
+  """Returns what a run of the config file `source` is called."""
+  parts = [pathlib.Path(source).stem, config.data.split, config.data.modality]
+  if not config.gcl:
+    parts.append("nogcl")
+  elif config.contrast.variant != "paper":
+    parts.append(config.contrast.variant)
+  if config.recipe != "paper":
+    parts.append(config.recipe)
+  return "_".join(parts)
+
+
 def check_resume(config: ConfigDict, workdir: str | os.PathLike) -> None:
   """Raises WorkdirError where a run has begun with another config."""
   begun = any(pathlib.Path(workdir).glob("checkpoints/*/metadata"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla
-from data_prep import records, tfrecord
+from data_prep import ntu60, records, synthetic, tfrecord
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -102,6 +102,20 @@ def make_data(tmp_path_factory):
         num_joints=20,
       ),
     )
+    return out
+
+  return make
+
+
+@pytest.fixture(scope="session")
+def make_ntu_data(tmp_path_factory):
+  """Returns a maker of converted synthetic clips of NTU RGB+D 60."""
+
+  def make(clips_per_class, out=None):
+    root = tmp_path_factory.mktemp("ntu")
+    synthetic.write(root / "raw", seed=0, clips_per_class=clips_per_class)
+    out = out or root / "data"
+    ntu60.main(["--raw", str(root / "raw"), "--out", str(out)])
     return out
 
   return make

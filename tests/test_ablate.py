@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from configs import ctrgcn_ntu60, tables
-from data_prep import ntu60, synthetic
 from sgcl_jax import build
 from tests.conftest import ROOT
 
@@ -44,11 +43,8 @@ def test_all_tables_have_the_papers_method_and_its_number():
 
 
 @pytest.fixture(scope="module")
-def quickstart_data(tmp_path_factory):
-  root = tmp_path_factory.mktemp("quickstart")
-  synthetic.write(root / "raw", seed=0, clips_per_class=13)
-  ntu60.main(["--raw", str(root / "raw"), "--out", str(root / "data")])
-  return root / "data"
+def quickstart_data(make_ntu_data):
+  return make_ntu_data(13)
 
 
 @pytest.fixture

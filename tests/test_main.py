@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-from data_prep import ntu60, synthetic
 from sgcl_jax import metrics
 
 MISTAKES = {
@@ -65,13 +64,10 @@ def test_a_mistake_is_answered_in_one_line(case, tmp_path, tiny_data):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, request):
+def project(tmp_path_factory, make_ntu_data, request):
   """A directory with configs/ and a small data/ntu60, as after conversion."""
   root = tmp_path_factory.mktemp("project")
-  synthetic.write(root / "raw", seed=0, clips_per_class=13)
-  ntu60.main(
-    ["--raw", str(root / "raw"), "--out", str(root / "data" / "ntu60")]
-  )
+  make_ntu_data(13, root / "data" / "ntu60")
   (root / "configs").symlink_to(request.config.rootpath / "configs")
   return root
 

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from data_prep import ntu60, synthetic
 from sgcl_jax import metrics
 
 CONFIGS = [
@@ -21,12 +20,9 @@ LIMIT_GIB = 12
 
 
 @pytest.fixture(scope="module")
-def ntu_data(tmp_path_factory):
+def ntu_data(make_ntu_data):
   """Enough clips for a batch of 128."""
-  root = tmp_path_factory.mktemp("ntu")
-  synthetic.write(root / "raw", seed=0, clips_per_class=20)
-  ntu60.main(["--raw", str(root / "raw"), "--out", str(root / "data")])
-  return root / "data"
+  return make_ntu_data(20)
 
 
 @pytest.mark.slow

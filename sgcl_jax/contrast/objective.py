@@ -77,11 +77,10 @@ def check(config: ConfigDict) -> None:
     if contrast[name] == value
   ]
   if not config.gcl:
-    names = [name for name in CHOICES if name != "cold_start"]
-    idle.append(("gcl=false", names, "has no contrast"))
+    idle.append(("gcl=false", CHOICES, "has no contrast"))
   for cause, names, why in idle:
-    for name in names:
-      if contrast[name] != CHOICES[name][0]:
+    for name in departures(contrast):
+      if name in names:
         raise errors.ConfigError(
           f"config.contrast.{name}={contrast[name]} has no effect, because"
           f" {cause} {why}"
@@ -111,6 +110,19 @@ def check(config: ConfigDict) -> None:
       f" ones: set num_hard_negatives={counts[0]} and num_random_negatives="
       f"{counts[1]} of config.contrast to one number"
     )
+
+
+def departures(config: ConfigDict) -> list[str]:
+  """Returns the switches that do not stand at the paper's method.
+
+  Args:
+    config: `contrast` of a config; `cold_start` is no part of the method.
+  """
+  return [
+    name
+    for name, choices in CHOICES.items()
+    if name != "cold_start" and config[name] != choices[0]
+  ]
 
 
 def draws(config: ConfigDict) -> dict[str, int]:

@@ -56,10 +56,9 @@ def hard_positives(
   own = jnp.take_along_axis(
     similarity.reshape(n, -1, size), labels[:, None, None], axis=1
   )[:, 0]  # [N, P]
-  num_filled, _ = _count_filled(bank, labels)
-  valid = jnp.arange(size) < num_filled[:, None]
+  first, valid = _own_slots(bank, labels)
   slots, mask = top_k(-own, valid, num)
-  return labels[:, None].astype(jnp.int32) * size + slots, mask
+  return first + slots, mask
 
 
 def random_positives(
@@ -82,10 +81,7 @@ def random_positives(
   Returns:
     rows [N, K] int32 in random order, and mask [N, K].
   """
-  size = memory.rows_per_class(bank)
-  first = labels[:, None].astype(jnp.int32) * size
-  num_filled, _ = _count_filled(bank, labels)
-  valid = jnp.arange(size) < num_filled[:, None]
+  first, valid = _own_slots(bank, labels)
   slots, mask = draw(keys, _without(valid, taken - first), num)
   return first + slots, mask
 
@@ -262,6 +258,14 @@ def _count_filled(bank, labels):
   own = labels[:, None] == jnp.arange(bank.fill.shape[0])
   num_own = jnp.sum(jnp.where(own, bank.fill, 0), axis=1, dtype=jnp.int32)
   return num_own, jnp.sum(bank.fill, dtype=jnp.int32) - num_own
+
+
+def _own_slots(bank, labels):
+  """Returns the own class's first row [N, 1], and its filled slots [N, P]."""
+  size = memory.rows_per_class(bank)
+  num_filled, _ = _count_filled(bank, labels)
+  first = labels[:, None].astype(jnp.int32) * size
+  return first, jnp.arange(size) < num_filled[:, None]
 
 
 def _negative_rows(bank, labels):
