@@ -239,12 +239,13 @@ def names(
 ) -> list[str]:
   """Clip names; performers and cameras rotate, so three clips fill each split.
 
-  A performer always has the same setup.
+  A performer always has the same setup. Replications count from 3, where the
+  recorded ones end, so no name is that of a recorded clip.
   """
   turns = [divmod(i, len(performers)) for i in range(clips_per_class)]
   return [
     f"S{who % ntu60.NTU60.num_setups + 1:03d}C{(turn + who) % 3 + 1:03d}"
-    f"P{performers[who]:03d}R{turn // 3 + 1:03d}A{action:03d}"
+    f"P{performers[who]:03d}R{turn // 3 + 3:03d}A{action:03d}"
     for action in range(1, num_classes + 1)
     for turn, who in turns
   ]

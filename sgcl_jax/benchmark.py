@@ -134,6 +134,7 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float]:
     config: Of `configs/`.
     repeats: Of each; the medians are returned.
   """
+  build.resolve(config)
   build.check(config)
   optimizer = build.make_optimizer(config, 1_000)
   state, batch = init_state(config, optimizer), random_batch(config)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ctrgcn_ntu60
-from sgcl_jax import benchmark, build, steps
+from configs import ctrgcn_custom, ctrgcn_ntu60
+from sgcl_jax import benchmark, build, errors, steps
 from sgcl_jax.contrast import objective
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
@@ -118,3 +118,10 @@ def test_what_is_measured(tiny_config):
     "contrast_temp_mb",
   }
   assert all(value > 0 for value in found.values())
+
+
+def test_what_a_data_set_must_tell_is_asked_of_it(tmp_path):
+  config = ctrgcn_custom.get_config()
+  config.data.dir = str(tmp_path / "none")
+  with pytest.raises(errors.DataError, match="data_prep.custom"):
+    benchmark.run(config, repeats=1)
