@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_prep import decimals
 from sgcl_jax import errors
 
 NUM_JOINTS = 25
@@ -132,6 +133,8 @@ def parse_recording(data: bytes) -> Recording:
       a finite number, or no frame has a body; names the line, from 1.
   """
   lines = data.split(b"\n")
+  if not lines[-1].strip():  # The last line of a whole file ends in a newline.
+    lines.pop()
   total = _parse_count(lines, 0, "frames")
   line = 1
   dropped = []
@@ -154,18 +157,20 @@ def parse_recording(data: bytes) -> Recording:
           f"line {line + 1}: body {body} is twice in one frame"
         )
       present.add(body)
-      num_joints = _parse_count(lines, line + 1, "joints")
-      if num_joints != NUM_JOINTS:
-        raise errors.DataError(
-          f"line {line + 2}: {num_joints} joints, not {NUM_JOINTS}"
-        )
+      # The expected line is not worth a parse, there is one per body and frame.
+      if _line(lines, line + 1).strip() != b"%d" % NUM_JOINTS:
+        num_joints = _parse_count(lines, line + 1, "joints")
+        if num_joints != NUM_JOINTS:
+          raise errors.DataError(
+            f"line {line + 2}: {num_joints} joints, not {NUM_JOINTS}"
+          )
       starts.setdefault(body, frame - len(dropped))
       owners.append(body)
       blocks.append(line + 2)
       line += 2 + NUM_JOINTS
   if total == len(dropped):
     raise errors.DataError(f"none of its {total} frames has a body")
-  joints = _parse_joints(lines, blocks)
+  joints = _parse_joints(data, lines, blocks)
   owners = np.array(owners)
   bodies = {
     body: Body(start, joints[owners == body]) for body, start in starts.items()
@@ -242,10 +247,8 @@ def translate(joints: np.ndarray) -> np.ndarray:
 
 
 def _line(lines, index):
-  # The last line of a whole file ends in a newline: a split makes it empty.
-  num_lines = len(lines) - (not lines[-1].strip())
-  if index >= num_lines:
-    raise errors.DataError(f"line {num_lines + 1}: the file ends before it")
+  if index >= len(lines):
+    raise errors.DataError(f"line {len(lines) + 1}: the file ends before it")
   return lines[index]
 
 
@@ -259,33 +262,28 @@ def _parse_count(lines, index, what):
   return int(text)
 
 
-def _parse_joints(lines, blocks):
+def _parse_joints(data, lines, blocks):
   """Returns [blocks, 25, 3] float32."""
-  values = []
-  for block in blocks:
-    _line(lines, block + NUM_JOINTS - 1)
-    for index in range(block, block + NUM_JOINTS):
-      columns = lines[index].split()
-      if len(columns) != NUM_COLUMNS:
-        raise errors.DataError(
-          f"line {index + 1}: {len(columns)} columns, not {NUM_COLUMNS}"
-        )
-      values += columns[:3]
-      if b"_" in lines[index]:  # Python would read 1_0 as 10.
-        raise errors.DataError(f"line {index + 1}: '_' is of no number")
-  numbers = []
-  try:
-    numbers.extend(map(float, values))
-    with np.errstate(over="ignore"):
-      joints = np.array(numbers, np.float32)
-    broken = np.flatnonzero(~np.isfinite(joints))
-  except ValueError:
-    broken = [len(numbers)]
-  if len(broken):
-    block, joint = divmod(int(broken[0]) // 3, NUM_JOINTS)
-    text = values[broken[0]][:40].decode("ascii", "replace")
+  _line(lines, blocks[-1] + NUM_JOINTS - 1)
+  text = np.frombuffer(data, np.uint8)
+  starts, ends = decimals.tokenize(text)
+  line_ends = np.append(np.flatnonzero(text == ord("\n")), len(text))
+  rows = (np.array(blocks)[:, None] + np.arange(NUM_JOINTS)).ravel()
+  # Per line, the word that opens it, and how many there are.
+  first = np.searchsorted(starts, line_ends[rows - 1])
+  num_columns = np.searchsorted(starts, line_ends[rows]) - first
+  for i in np.flatnonzero(num_columns != NUM_COLUMNS)[:1]:
     raise errors.DataError(
-      f"line {blocks[block] + joint + 1}: {text!r}, not a finite number"
+      f"line {rows[i] + 1}: {num_columns[i]} columns, not {NUM_COLUMNS}"
+    )
+  words = (first[:, None] + np.arange(3)).ravel()
+  starts, ends = starts[words], ends[words]
+  with np.errstate(over="ignore"):
+    joints = decimals.parse(text, starts, ends).astype(np.float32)
+  for i in np.flatnonzero(~np.isfinite(joints))[:1]:
+    word = data[starts[i] : ends[i]][:40].decode("ascii", "replace")
+    raise errors.DataError(
+      f"line {rows[i // 3] + 1}: {word!r}, not a finite number"
     )
   return joints.reshape(-1, NUM_JOINTS, 3)
 

@@ -323,3 +323,9 @@ def make_train_step(
     temperature(config) if config.gcl else None,
   )
   return parallel.map_train_step(step)
+
+
+def make_eval_step(config: ConfigDict) -> Callable[..., Any]:
+  """Builds the evaluation step, mapped over the devices."""
+  step = steps.make_eval_step(make_model(config), make_augment(config))
+  return parallel.map_eval_step(step)

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import tqdm
 from ml_collections import ConfigDict
 
-from sgcl_jax import build, checkpoint, input_pipeline, metrics, parallel, steps
+from sgcl_jax import build, checkpoint, input_pipeline, metrics, parallel
 from sgcl_jax import workdir as workdir_lib
 
 SUMMARY = "summary.json"
@@ -24,9 +24,7 @@ def make_evaluator(
   config: ConfigDict, clips: input_pipeline.Clips
 ) -> Callable[[dict[str, Any]], np.ndarray]:
   """Builds a function from the backbone's variables to logits [n, L]."""
-  step = parallel.map_eval_step(
-    steps.make_eval_step(build.make_model(config), build.make_augment(config))
-  )
+  step = build.make_eval_step(config)
   batch_size = parallel.padded_size(config.eval_batch_size)
 
   def evaluate(variables):

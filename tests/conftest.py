@@ -142,11 +142,11 @@ def tiny_config(tiny_data):
 
 @pytest.fixture
 def run_main(tiny_data):
-  """Returns a runner of `python -m sgcl_jax.main` for runs of seconds."""
+  """Returns a runner of `python -m sgcl_jax.<module>` for runs of seconds."""
 
-  def run(*args, devices=1, popen=False, **overrides):
+  def run(*args, module="main", devices=1, popen=False, **overrides):
     fields = {**TINY, "data.dir": tiny_data, **overrides}
-    command = [sys.executable, "-m", "sgcl_jax.main"]
+    command = [sys.executable, "-m", f"sgcl_jax.{module}"]
     command += ["--config", "configs/ctrgcn_ucla.py"]
     command += [f"--config.{key}={value}" for key, value in fields.items()]
     flags = f"--xla_force_host_platform_device_count={devices}"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the contrast costs at the paper's sizes, times left aside."""
 
+import json
 import re
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_custom, ctrgcn_ntu60
-from sgcl_jax import benchmark, build, errors, steps
+from sgcl_jax import benchmark, build, errors, steps, workload
 from sgcl_jax.contrast import objective
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
@@ -30,16 +31,16 @@ def config():
 def problem(config):
   """A state with full banks, and a batch."""
   optimizer = build.make_optimizer(config, 1_000)
-  state = benchmark.init_state(config, optimizer)
+  state = workload.init_state(config, optimizer)
   assert state.banks.instance.rows.shape == (Q, D)
-  return state, benchmark.random_batch(config)
+  return state, workload.random_batch(config)
 
 
 @pytest.fixture(scope="module")
 def compiled(config, problem):
   """The contrast part, and its arguments, as for CTR-GCN's graph."""
-  carry, batch = benchmark.contrast_problem(config, *problem)
-  step = benchmark.make_contrast_step(config)
+  carry, batch = workload.contrast_problem(config, *problem)
+  step = workload.make_contrast_step(config)
   return step.lower(carry, batch).compile()
 
 
@@ -106,18 +107,52 @@ def test_the_bank_is_written_in_place(config, problem, compiled):
     assert state.banks.instance.rows.unsafe_buffer_pointer() == before
 
 
+FIGURES = {
+  "train_ms_per_clip",
+  "train_clips_per_second",
+  "train_compile_seconds",
+  "inference_ms_per_clip",
+  "inference_clips_per_second",
+  "inference_compile_seconds",
+  "augment_ms",
+  "augment_share",
+  "contrast_ms",
+  "contrast_share",
+  "contrast_temp_mb",
+  "input_clips_per_second",
+  "matmul_gflops",
+  "num_params",
+  "peak_memory_gib",
+}
+
+
 def test_what_is_measured(tiny_config):
   found = benchmark.run(tiny_config(), repeats=1)
-  assert set(found) == {
-    "train_ms_per_clip",
-    "compile_seconds",
-    "num_params",
-    "peak_memory_gib",
-    "contrast_ms",
-    "contrast_overhead",
-    "contrast_temp_mb",
-  }
+  assert set(found) == FIGURES
   assert all(value > 0 for value in found.values())
+  without = benchmark.run(tiny_config("gcl=false"), repeats=1)
+  assert FIGURES - set(without) == {n for n in FIGURES if "contrast" in n}
+
+
+def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
+  def run(*args):
+    return run_main("--repeats=1", *args, module="benchmark")
+
+  earlier = tmp_path / "earlier.json"
+  earlier.write_text(run("--json").stdout)
+  found = json.loads(earlier.read_text())
+  assert set(found["figures"]) == FIGURES
+  assert found["setting"]["batch_size"] == 8
+  found["figures"]["num_params"] *= 2
+  earlier.write_text(json.dumps(found))
+  table = run(f"--compare={earlier}").stdout.splitlines()
+  rows = {line.split()[0]: line.split()[1:] for line in table}
+  assert rows["num_params"][-1] == "0.50x"
+  assert FIGURES | set(found["setting"]) == set(rows)
+  earlier.write_text("[]")
+  refused = run(f"--compare={earlier}")
+  assert refused.returncode == 1
+  assert f"--compare={earlier}: is no output of --json" in refused.stderr
 
 
 def test_what_a_data_set_must_tell_is_asked_of_it(tmp_path):

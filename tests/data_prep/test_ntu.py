@@ -110,7 +110,7 @@ BROKEN = {
   "nan": (edit(33, b"1 nan 3" + b" 4" * 9), "line 33: 'nan', not a finite"),
   "inf": (edit(33, b"1 2 -inf" + b" 4" * 9), "line 33: '-inf'"),
   "overflow": (edit(33, b"1e99 2 3" + b" 4" * 9), "line 33: '1e99'"),
-  "underscore": (edit(33, b"1_0 2 3" + b" 4" * 9), "line 33: '_' is of no"),
+  "underscore": (edit(33, b"1_0 2 3" + b" 4" * 9), "line 33: '1_0'"),
   "endless": (edit(1, b"9" * 5000), "line 1: '9999"),
   "zeros": (
     make_text(make_frames(np.zeros((3, 25, 3)))),

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a clip costs, counted from the architectures as they were published.
+
+Products and convolutions alone, 2 operations per multiply-add. Our own forward
+pass does less where a product was moved to a smaller array.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from sgcl_jax import skeletons
+from sgcl_jax.models import blocks, infogcn
+
+NUM_SUBGRAPHS = 3
+COORDINATES = 3
+
+
+def forward(
+  backbone: str,
+  *,
+  num_classes: int,
+  skeleton: str | skeletons.Skeleton,
+  num_persons: int,
+  num_frames: int,
+) -> int | None:
+  """Returns the operations of the forward pass of one clip.
+
+  Args:
+    backbone: `ctrgcn`, `agcn` or `infogcn`, at full width; of others nothing
+      is known, and None is returned.
+    num_classes: L.
+    skeleton: A layout or its name.
+    num_persons: M.
+    num_frames: T.
+  """
+  if backbone not in _SPATIAL:
+    return None
+  v = skeletons.get(skeleton).num_joints
+  total, stack = 0, blocks.TEN_BLOCKS
+  if backbone == "infogcn":
+    stack = infogcn.STACK
+    # The differences to the ancestors, and the embedding.
+    total += num_frames * v * (v * COORDINATES + COORDINATES * 64)
+  for t, c, f, stride in _shapes(stack, num_frames, backbone):
+    total += _SPATIAL[backbone](t, v, c, f)
+    kept = -(-t // stride) * v
+    if backbone == "agcn":
+      total += kept * 9 * f * f
+    else:
+      # Three entries, and a fourth at the stride; two convolutions of width 5.
+      total += t * v * 3 * f * f // 4 + kept * f * f // 4
+      total += kept * 2 * 5 * (f // 4) ** 2
+    spanned = c != COORDINATES
+    if spanned and (c, stride) != (f, 1):
+      total += kept * c * f
+  total *= num_persons
+  if backbone == "infogcn":
+    total += 3 * 256 * 256
+  return 2 * (total + 256 * num_classes)
+
+
+def _shapes(
+  stack: Sequence[tuple[int, int]], num_frames: int, backbone: str
+) -> Iterator[tuple[int, int, int, int]]:
+  """Yields (frames, channels, features, stride) of each block."""
+  channels = 64 if backbone == "infogcn" else COORDINATES
+  for features, stride in stack:
+    yield num_frames, channels, features, stride
+    num_frames, channels = -(-num_frames // stride), features
+
+
+def _ctrgcn(t, v, c, f):
+  r = 8 if c == COORDINATES else c // 8
+  per_graph = t * v * c * (2 * r + f) + v * v * r * f + t * v * v * f
+  return NUM_SUBGRAPHS * per_graph + _match(t, v, c, f)
+
+
+def _agcn(t, v, c, f):
+  r = f // 4
+  per_graph = t * v * c * (2 * r + f) + t * v * v * (r + c)
+  return NUM_SUBGRAPHS * per_graph + _match(t, v, c, f)
+
+
+def _infogcn(t, v, c, f):
+  r = c // 8
+  per_graph = t * v * c * (2 * r + f) + t * v * v * (r + c)
+  return NUM_SUBGRAPHS * per_graph + _match(t, v, c, f)
+
+
+def _match(t, v, c, f):
+  """The shortcut around a graph convolution."""
+  return t * v * c * f if c != f else 0
+
+
+_SPATIAL = {"ctrgcn": _ctrgcn, "agcn": _agcn, "infogcn": _infogcn}
