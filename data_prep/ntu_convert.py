@@ -35,7 +35,7 @@ from data_prep import (
   records,
   tfrecord,
 )
-from sgcl_jax import errors
+from sgcl_jax import errors, machine
 
 # About 25 MB.
 CLIPS_PER_SHARD = 512
@@ -152,7 +152,7 @@ def convert(
   lone_person = lone_person or raw_set.lone_person
   with _claim(out.with_name(f".{out.name}.incomplete")) as work:
     shards = _plan(raw_set, found.files, work, lone_person, alignment)
-    results = _run(shards, workers or _count_cores())
+    results = _run(shards, workers or machine.count_cores())
     cells = [shard.cell for shard in shards]
     report = ntu_report.make(raw_set, found, cells, results)
     if not report["clips"]:
@@ -207,12 +207,6 @@ def _claim(work: pathlib.Path) -> Iterator[pathlib.Path]:
       yield work
     finally:
       records.remove_empty(made)
-
-
-def _count_cores():
-  if hasattr(os, "sched_getaffinity"):  # Not on macOS.
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _plan(raw_set, files, work, lone_person, alignment):

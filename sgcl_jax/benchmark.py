@@ -12,7 +12,6 @@ and medians are printed.
 """
 
 import json
-import os
 import resource
 import statistics
 import sys
@@ -29,6 +28,7 @@ from sgcl_jax import (
   build,
   errors,
   input_pipeline,
+  machine,
   parallel,
   skeletons,
   workload,
@@ -180,7 +180,7 @@ def describe(config: ConfigDict) -> dict[str, Any]:
     "frames": config.data.window,
     "dtype": config.model.dtype or "float32",
     "devices": parallel.describe_devices(),
-    "cores": os.cpu_count(),
+    "cores": machine.count_cores(),
     "jax": jax.__version__,
   }
 

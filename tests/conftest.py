@@ -152,7 +152,11 @@ def run_main(tiny_data):
     flags = f"--xla_force_host_platform_device_count={devices}"
     options = {
       "cwd": ROOT,
-      "env": {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+      "env": {
+        **os.environ,
+        "XLA_FLAGS": flags if devices else "",
+        "JAX_PLATFORMS": "cpu",
+      },
       "stdout": subprocess.PIPE,
       "stderr": subprocess.PIPE,
       "text": True,

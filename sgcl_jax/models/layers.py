@@ -237,6 +237,89 @@ class InputNorm(nn.Module):
     return x.transpose(0, 2, 1, 3, 4).reshape(n * m, t, v, c)
 
 
+class FrameConv(nn.Module):
+  """Convolution over frames.
+
+  Attributes:
+    features: Output channels F.
+    width: Frames K that it spans.
+    kernel_init: Initialiser of the kernel [K, 1, C, F].
+    bias_init: Initialiser of the bias [F].
+    stride: Of the frames.
+    dilation: Frames from one tap to the next.
+  """
+
+  features: int
+  width: int
+  kernel_init: nn.initializers.Initializer
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
+  stride: int = 1
+  dilation: int = 1
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
+    shape = (self.width, 1, x.shape[-1], self.features)
+    kernel = self.param("kernel", self.kernel_init, shape)
+    bias = self.param("bias", self.bias_init, (self.features,))
+    y = _conv(x, kernel.astype(x.dtype), self.stride, self.dilation)
+    return y + bias.astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv(x, kernel, stride, dilation):
+  pad = dilation * (len(kernel) // 2)
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, 1),
+    ((pad, pad), (0, 0)),
+    rhs_dilation=(dilation, 1),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def _conv_forward(x, kernel, stride, dilation):
+  return _conv(x, kernel, stride, dilation), (x, kernel)
+
+
+def _conv_backward(stride, dilation, saved, dy):
+  x, kernel = saved
+
+  def conv(x, kernel):
+    return _conv.fun(x, kernel, stride, dilation)
+
+  _, pull = jax.vjp(lambda x: conv(x, kernel), x)
+  (dx,) = pull(dy)
+  d_kernel = lax.platform_dependent(
+    x,
+    dy,
+    cpu=lambda x, dy: _kernel_gradient(x, dy, len(kernel), stride, dilation),
+    default=lambda x, dy: jax.vjp(lambda k: conv(x, k), kernel)[1](dy)[0],
+  )
+  return dx, d_kernel
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
+
+
+def _kernel_gradient(x, dy, width, stride, dilation):
+  """Returns [K, 1, C, F] as a product per tap.
+
+  On CPU that takes about half the time of the convolution that it amounts to.
+  """
+  pad = dilation * (width // 2)
+  x = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
+  last = (dy.shape[1] - 1) * stride + 1
+  dy = dy.reshape(-1, dy.shape[-1])
+  taps = [
+    lax.slice_in_dim(x, start, start + last, stride, axis=1)
+    for start in range(0, width * dilation, dilation)
+  ]
+  products = [tap.reshape(-1, x.shape[-1]).T @ dy for tap in taps]
+  return jnp.stack(products)[:, None]
+
+
 class TemporalConv(nn.Module):
   """Convolution over 9 frames and a BatchNorm.
 
@@ -253,15 +336,8 @@ class TemporalConv(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
-    x = nn.Conv(
-      self.features,
-      kernel_size=(9, 1),
-      strides=(self.stride, 1),
-      padding=((4, 4), (0, 0)),
-      kernel_init=he_normal(9 * self.features),
-      dtype=x.dtype,
-      name="conv",
-    )(x)
+    init = he_normal(9 * self.features)
+    x = FrameConv(self.features, 9, init, stride=self.stride, name="conv")(x)
     return self.norm(name="norm")(x)
 
 
@@ -308,14 +384,12 @@ class MultiScaleTemporalConv(nn.Module):
     return norm(name="exit_norm")(jnp.concatenate(branches, axis=-1))
 
   def _conv(self, x, width, dilation):
-    return nn.Conv(
+    return FrameConv(
       width,
-      kernel_size=(5, 1),
-      strides=(self.stride, 1),
-      padding=((2 * dilation, 2 * dilation), (0, 0)),
-      kernel_dilation=(dilation, 1),
+      5,
       **self._inits(fan_in=5 * width, fan_out=5 * width),
-      dtype=x.dtype,
+      stride=self.stride,
+      dilation=dilation,
       name=f"conv_{dilation}",
     )(x)
 
