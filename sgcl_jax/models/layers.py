@@ -307,17 +307,18 @@ def _kernel_gradient(x, dy, width, stride, dilation):
   """Returns [K, 1, C, F] as a product per tap.
 
   On CPU that takes about half the time of the convolution that it amounts to.
+  One after the other, as each needs a copy of its share of x.
   """
   pad = dilation * (width // 2)
   x = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
   last = (dy.shape[1] - 1) * stride + 1
   dy = dy.reshape(-1, dy.shape[-1])
-  taps = [
-    lax.slice_in_dim(x, start, start + last, stride, axis=1)
-    for start in range(0, width * dilation, dilation)
-  ]
-  products = [tap.reshape(-1, x.shape[-1]).T @ dy for tap in taps]
-  return jnp.stack(products)[:, None]
+
+  def product(start):
+    tap = lax.dynamic_slice_in_dim(x, start, last, axis=1)[:, ::stride]
+    return tap.reshape(-1, x.shape[-1]).T @ dy
+
+  return lax.map(product, dilation * jnp.arange(width))[:, None]
 
 
 class TemporalConv(nn.Module):
