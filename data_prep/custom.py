@@ -40,8 +40,9 @@ def read_clip(
   content = _load(path)
   missing = [key for key in KEYS if key not in content]
   if missing:
-    raise errors.DataError(f"{', '.join(missing)} is missing")
-  label, split = str(content["label"]), str(content["split"])
+    verb = "is" if len(missing) == 1 else "are"
+    raise errors.DataError(f"{', '.join(missing)} {verb} missing")
+  label, split = _get_label(content), str(content["split"])
   if split not in SPLITS:
     raise errors.DataError(f"split is {split!r}, not {' or '.join(SPLITS)}")
   try:
@@ -56,6 +57,11 @@ def read_clip(
   if not np.isfinite(skeleton).all():
     frame = np.argwhere(~np.isfinite(skeleton))[0][0]
     raise errors.DataError(f"frame {frame} has a number that is not finite")
+  if layout.dimensions == 2 and np.any(skeleton[..., 2:] < 0):
+    raise errors.DataError(
+      f"a score is negative, but the layout {layout.name} has 2 dimensions: x,"
+      " y and a score"
+    )
   if skeleton.shape[-1] < NUM_CHANNELS:  # A score of 1 where a joint is.
     score = np.any(skeleton != 0, axis=-1, keepdims=True)
     skeleton = np.concatenate([skeleton, score.astype(np.float32)], axis=-1)
@@ -141,9 +147,11 @@ def convert(
     f" {max(lengths)} longest"
   )
   print(f"persons {num_persons} at most")
-  trained = {clip.label for split, clip in pairs if split == "train"}
+  found = collections.Counter((clip.label, split) for split, clip in pairs)
   for label, name in enumerate(class_names):
-    if label not in trained:
+    parts = [f"{found[label, split]:,} {split}" for split in SPLITS]
+    print(f"class   {name}: {', '.join(parts)}")
+    if not found[label, "train"]:
       print(f"notice  no training clip of class {name!r}")
   print(f"wrote   {out}")
   print(
@@ -187,6 +195,8 @@ def main(argv: list[str] | None = None) -> None:
 def _read_all(raw, layout):
   """Returns name -> (skeleton, label, split)."""
   clips, problems = {}, []
+  if not raw.is_dir():
+    raise errors.DataError(f"{raw} is no directory: pass that of the clips")
   paths = [
     path
     for path in sorted(raw.rglob("*"))
@@ -226,6 +236,24 @@ def _load(path):
   if not isinstance(content, dict):
     raise errors.DataError("holds no object with skeleton, label and split")
   return content
+
+
+def _get_label(content):
+  label = content["label"]
+  if isinstance(label, np.ndarray) and label.ndim == 0:
+    label = label.item()
+  # The names are kept one a line, and a class should not be split by a blank.
+  if (
+    not isinstance(label, str)
+    or not label.isprintable()
+    or label != label.strip()
+    or not label
+  ):
+    raise errors.DataError(
+      f"label is {label!r}, not the name of a class in one line without blanks"
+      " around it"
+    )
+  return label
 
 
 def _check_shape(skeleton, layout):

@@ -278,8 +278,14 @@ def _map(shards, workers):
     multiprocessing.get_context("spawn"),
     initializer=_start_worker,
   ) as pool:
-    futures = {pool.submit(convert_shard, shard): shard for shard in shards}
+    # The workers inherit what is blocked here, or a Ctrl-C while they start
+    # would make each of them print a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
+      try:
+        futures = {pool.submit(convert_shard, shard): shard for shard in shards}
+      finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
       for future in concurrent.futures.as_completed(futures):
         yield futures[future], future.result()
     except concurrent.futures.process.BrokenProcessPool as error:

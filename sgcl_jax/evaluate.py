@@ -14,7 +14,14 @@ import orbax.checkpoint as ocp
 import tqdm
 from ml_collections import ConfigDict
 
-from sgcl_jax import build, checkpoint, input_pipeline, metrics, parallel
+from sgcl_jax import (
+  build,
+  checkpoint,
+  errors,
+  input_pipeline,
+  metrics,
+  parallel,
+)
 from sgcl_jax import workdir as workdir_lib
 
 SUMMARY = "summary.json"
@@ -63,6 +70,13 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
   )
   metadata = checkpoints.metadata()
   checkpoints.close()
+  # Imported weights do not tell, nor do runs that are older than the key.
+  trained = tuple(metadata.get("classes", clips.class_names))
+  if trained != clips.class_names:
+    raise errors.WorkdirError(
+      f"{workdir} was trained on other classes than {config.data.dir} has:"
+      f" {', '.join(trained)}, not {', '.join(clips.class_names)}"
+    )
   logits = make_evaluator(config, clips)(variables)
   _write_scores(config, workdir, clips, logits)
   summary = {

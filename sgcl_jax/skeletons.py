@@ -144,6 +144,7 @@ UCLA = _layout(
 )
 
 LAYOUTS = {layout.name: layout for layout in (NTU, UCLA)}
+LAYOUT_KEYS = ("name", "joints", "bones", "center", "dimensions")
 
 
 def parse(text: str, source: str) -> Skeleton:
@@ -168,6 +169,9 @@ def parse(text: str, source: str) -> Skeleton:
       f" parent) and center ({type(error).__name__}: {error})"
     ) from error
   problem = _find_problem(joints, bones, center)
+  unknown = content.keys() - LAYOUT_KEYS
+  if unknown:
+    problem = f"unknown key {min(unknown)!r}; known: {', '.join(LAYOUT_KEYS)}"
   if name in LAYOUTS:
     problem = f"the name {name!r} is taken"
   dimensions = content.get("dimensions", 3)
@@ -187,11 +191,12 @@ def parse(text: str, source: str) -> Skeleton:
 
 def _find_problem(joints, bones, center):
   """Returns what keeps bones from making one tree of the joints, or None."""
+  for joint in joints:
+    if joints.count(joint) > 1:
+      return f"{joint!r} is named twice"
   for joint in [*(joint for bone in bones for joint in bone), center]:
     if joint not in joints:
       return f"{joint!r} is not one of the joints"
-  if len(set(joints)) != len(joints):
-    return "a joint is named twice"
   children = [child for child, _ in bones]
   for child in children:
     if children.count(child) > 1:

@@ -60,7 +60,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
   with workdir_lib.claim(config, workdir):
     print(
       f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
-      f" {config.optim.num_epochs} epochs of {steps_per_epoch} steps on"
+      f" {config.optim.num_epochs} epoch{'s'[: config.optim.num_epochs > 1]}"
+      f" of {steps_per_epoch} steps on"
       f" {parallel.describe_devices()};"
       " the first step takes longer, as it is compiled",
       flush=True,
@@ -75,6 +76,7 @@ def _train(config, workdir, clips, test_clips, optimizer, state):
     "model": build.model_identity(config),
     "seed": config.seed,
     "data": clips.digest(),
+    "classes": list(clips.class_names),
   }
   checkpoints = checkpoint.Checkpoints(workdir, writable=True)
   first_epoch = 0
@@ -189,7 +191,7 @@ class _Epoch:
       parts.append(f"banks {self._last['bank_fill'] * 100:.0f} % full")
     if test:
       parts.append(f"test top-1 {test['top1']:.2f} %")
-    parts += [f"lr {self._rate:g}", f"{rate:.0f} clips/s"]
+    parts += [f"lr {self._rate:g}", f"{rate:,.3g} clips/s"]
     return "  ".join([*parts, f"{tqdm.tqdm.format_interval(left)} left"])
 
   def _record(self, logged, bar):

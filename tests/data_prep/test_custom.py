@@ -101,7 +101,7 @@ def test_2d_joints_get_a_score_and_keep_it(raw, layout, tmp_path):
   assert not skeleton[3, 0, 2].any()
   expected = clip - clip[0, 0, 0]
   np.testing.assert_array_equal(skeleton[..., :2][present], expected[present])
-  scored = np.concatenate([clip, make_clip(1, channels=1)], axis=-1)
+  scored = np.concatenate([clip, abs(make_clip(1, channels=1))], axis=-1)
   write_clip(path, scored)
   skeleton, _, _ = custom.read_clip(path, flat)
   np.testing.assert_array_equal(skeleton[..., 2], scored[..., 2])
@@ -132,6 +132,20 @@ BROKEN = {
   "absent": (np.zeros((2, 1, 4, 3)), "the first person has no shoulder"),
   "words": (np.array([["a"]]), "no array of numbers"),
 }
+
+
+@pytest.mark.parametrize("label", ["", "kick ", "wave\nleft", 3, ["a"]])
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_a_label_that_is_no_name_is_refused(label, suffix, layout, tmp_path):
+  write_clip(tmp_path / f"bad{suffix}", make_clip(0), label)
+  with pytest.raises(errors.DataError, match="not the name of a class"):
+    custom.read_clip(tmp_path / f"bad{suffix}", skeletons.read(layout()))
+
+
+def test_3d_joints_are_no_2d_joints_with_scores(layout, tmp_path):
+  write_clip(tmp_path / "bad.npz", -np.abs(make_clip(0)))
+  with pytest.raises(errors.DataError, match="a score is negative"):
+    custom.read_clip(tmp_path / "bad.npz", skeletons.read(layout(dimensions=2)))
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -175,7 +189,8 @@ def test_broken_files_are_listed(raw, layout, tmp_path):
       {"bones": [["elbow", "wrist"], ["wrist", "hand"], ["hand", "elbow"]]},
       "make a ring",
     ),
-    ({"joints": [*ARM["joints"], "hand"]}, "named twice"),
+    ({"joints": [*ARM["joints"], "hand"]}, "'hand' is named twice"),
+    ({"dimension": 2}, "unknown key 'dimension'"),
     ({"dimensions": 4}, "dimensions is 4"),
     ({"name": "ntu"}, "the name 'ntu' is taken"),
     ({"joints": None}, "is no layout"),
@@ -227,6 +242,12 @@ def test_a_run_and_its_evaluation(raw, layout, tmp_path):
   assert evaluate.run(config(), tmp_path / "run") == summary
   text = json.loads((tmp_path / "run" / "config.json").read_text())["skeleton"]
   assert skeletons.get(text).joints == tuple(ARM["joints"])
+  for path in raw.rglob("clip_*"):  # The same clips under other names.
+    clip, label, split = custom.read_clip(path, skeletons.read(layout()))
+    write_clip(path, clip, {"wave": "a", "point at": "b"}[label], split)
+  convert(raw, layout(), tmp_path / "out", "--overwrite")
+  with pytest.raises(errors.WorkdirError, match="point at, wave, not a, b"):
+    evaluate.run(config(), tmp_path / "run")
 
 
 def test_missing_data_name_the_command():

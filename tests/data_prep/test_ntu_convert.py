@@ -379,6 +379,35 @@ def test_kill_9_with_workers(tmp_path):
   assert len(read(tmp_path / "out")) == len(names)
 
 
+def test_ctrl_c_while_the_workers_start(tmp_path):
+  """A terminal interrupts all processes at once; the first alone answers."""
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  text = make_text(make_frames(make_joints(0, 60)))
+  for i in range(1, 15):  # One cell each: several shards, so several workers.
+    for performer in (1, 3):
+      name = f"S{i:03}C{1 + i % 3:03}P{performer:03}R001A001"
+      (raw / f"{name}.skeleton").write_bytes(text)
+  command = [sys.executable, "-m", "data_prep.ntu60", "--raw", str(raw)]
+  command += ["--out", str(tmp_path / "out"), "--workers=2"]
+  process = subprocess.Popen(
+    command,
+    cwd=test_ntu.REPO,
+    start_new_session=True,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  children = f"/proc/{process.pid}/task/{process.pid}/children"
+  while len(pathlib.Path(children).read_text().split()) < 3:
+    assert process.poll() is None
+    time.sleep(0.005)
+  time.sleep(0.1)
+  os.killpg(process.pid, signal.SIGINT)
+  _, told = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert told == "interrupted; the same command goes on from here\n"
+
+
 def is_alive(pid):
   try:
     text = pathlib.Path(f"/proc/{pid}/stat").read_text()
