@@ -384,9 +384,9 @@ def test_ctrl_c_while_the_workers_start(tmp_path):
   raw = tmp_path / "raw"
   raw.mkdir()
   text = make_text(make_frames(make_joints(0, 60)))
-  for i in range(1, 15):  # One cell each: several shards, so several workers.
-    for performer in (1, 3):
-      name = f"S{i:03}C{1 + i % 3:03}P{performer:03}R001A001"
+  for i in range(1, 15):  # Several shards, and seconds of work.
+    for action in range(1, 61):
+      name = f"S{i:03}C{1 + i % 3:03}P{1 + i % 4:03}R001A{action:03}"
       (raw / f"{name}.skeleton").write_bytes(text)
   command = [sys.executable, "-m", "data_prep.ntu60", "--raw", str(raw)]
   command += ["--out", str(tmp_path / "out"), "--workers=2"]
@@ -401,7 +401,6 @@ def test_ctrl_c_while_the_workers_start(tmp_path):
   while len(pathlib.Path(children).read_text().split()) < 3:
     assert process.poll() is None
     time.sleep(0.005)
-  time.sleep(0.1)
   os.killpg(process.pid, signal.SIGINT)
   _, told = process.communicate(timeout=60)
   assert process.returncode == 130
