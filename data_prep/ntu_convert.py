@@ -278,14 +278,9 @@ def _map(shards, workers):
     multiprocessing.get_context("spawn"),
     initializer=_start_worker,
   ) as pool:
-    # The workers inherit what is blocked here, or a Ctrl-C while they start
-    # would make each of them print a traceback.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-      try:
+      with _interrupt_put_off():
         futures = {pool.submit(convert_shard, shard): shard for shard in shards}
-      finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
       for future in concurrent.futures.as_completed(futures):
         yield futures[future], future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
@@ -295,6 +290,26 @@ def _map(shards, workers):
       ) from error
     finally:
       pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupt_put_off():
+  """Lets a Ctrl-C wait, in this process and in those that it starts meanwhile.
+
+  They inherit what the thread blocks; without it each would print a traceback.
+  But a library's thread may take the signal of this process, whence the
+  handler: an exception half-way through a start is a traceback there too.
+  """
+  pressed = []
+  handler = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+  mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGINT, handler)
+  if pressed:
+    raise KeyboardInterrupt
 
 
 def _start_worker():

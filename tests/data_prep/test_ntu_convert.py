@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The converters of NTU RGB+D 60 and 120: splits, damage, kills, archives."""
 
+import concurrent.futures
 import dataclasses
 import gzip
 import json
@@ -9,6 +10,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 
@@ -405,6 +407,32 @@ def test_ctrl_c_while_the_workers_start(tmp_path):
   _, told = process.communicate(timeout=60)
   assert process.returncode == 130
   assert told == "interrupted; the same command goes on from here\n"
+
+
+def test_ctrl_c_waits_for_the_workers(raw, tmp_path, monkeypatch):
+  """Even if a thread of some library is the one that takes the signal."""
+  started = []
+  submit = concurrent.futures.ProcessPoolExecutor.submit
+
+  def interrupt_and_submit(*args):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    started.append(submit(*args))
+    return started[-1]
+
+  monkeypatch.setattr(
+    concurrent.futures.ProcessPoolExecutor, "submit", interrupt_and_submit
+  )
+  done = threading.Event()
+  library = threading.Thread(target=done.wait)
+  library.start()
+  try:
+    with pytest.raises(KeyboardInterrupt):
+      convert(raw, tmp_path / "out", "--workers=2")
+  finally:
+    done.set()
+    library.join()
+  assert len(started) == len(FILES)  # Each is the only one of its cell.
 
 
 def is_alive(pid):
