@@ -77,4 +77,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  errors.run(main, "interrupted; the same command goes on from here")
+  errors.run(main, errors.RESUMABLE)

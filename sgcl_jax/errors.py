@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from absl import app, flags
 
+# What a command says of a Ctrl-C that costs nothing.
+RESUMABLE = "interrupted; the same command goes on from here"
+
 
 class UserError(ValueError):
   """Something that the user can put right; its text says how."""
@@ -60,10 +63,7 @@ def run_with_flags(main: Callable[[], None]) -> None:
     main()
 
   app.run(
-    lambda argv: run(
-      lambda: checked(argv), "interrupted; the same command goes on from here"
-    ),
-    flags_parser=_parse,
+    lambda argv: run(lambda: checked(argv), RESUMABLE), flags_parser=_parse
   )
 
 

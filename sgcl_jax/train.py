@@ -57,10 +57,11 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
   )
   if config.init_from:
     state = _start_from(config, state)
+  plural = "s" if config.optim.num_epochs > 1 else ""
   with workdir_lib.claim(config, workdir):
     print(
       f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
-      f" {config.optim.num_epochs} epoch{'s'[: config.optim.num_epochs > 1]}"
+      f" {config.optim.num_epochs} epoch{plural}"
       f" of {steps_per_epoch} steps on"
       f" {parallel.describe_devices()};"
       " the first step takes longer, as it is compiled",

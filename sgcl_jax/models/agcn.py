@@ -6,13 +6,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from sgcl_jax import skeletons
-from sgcl_jax.models import blocks, layers
+from sgcl_jax.models import blocks, layers, temporal
 
 
 def create(**fields) -> nn.Module:
   """Returns 2s-AGCN; the fields are those of `blocks.TenBlocks`."""
   return blocks.TenBlocks(
-    spatial=AdaptiveGraphConv, temporal=layers.TemporalConv, **fields
+    spatial=AdaptiveGraphConv, temporal=temporal.TemporalConv, **fields
   )
 
 

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from sgcl_jax import skeletons
-from sgcl_jax.models import blocks, layers
+from sgcl_jax.models import blocks, layers, temporal
 
 
 def create(**fields) -> nn.Module:
   """Returns CTR-GCN; the fields are those of `blocks.TenBlocks`."""
   return blocks.TenBlocks(
     spatial=ChannelTopologyConv,
-    temporal=layers.MultiScaleTemporalConv,
+    temporal=temporal.MultiScaleTemporalConv,
     **fields,
   )
 

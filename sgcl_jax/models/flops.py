@@ -75,13 +75,14 @@ def _ctrgcn(t, v, c, f):
 
 
 def _agcn(t, v, c, f):
-  r = f // 4
-  per_graph = t * v * c * (2 * r + f) + t * v * v * (r + c)
-  return NUM_SUBGRAPHS * per_graph + _match(t, v, c, f)
+  return _attention(t, v, c, f, r=f // 4)
 
 
 def _infogcn(t, v, c, f):
-  r = c // 8
+  return _attention(t, v, c, f, r=c // 8)
+
+
+def _attention(t, v, c, f, r):
   per_graph = t * v * c * (2 * r + f) + t * v * v * (r + c)
   return NUM_SUBGRAPHS * per_graph + _match(t, v, c, f)
 

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from sgcl_jax import errors, skeletons
-from sgcl_jax.models import blocks, layers
+from sgcl_jax.models import blocks, layers, temporal
 
 # (features, stride) of block_0 .. block_8, at the paper's width of 64.
 STACK = ((64, 1),) * 3 + ((128, 2),) + ((128, 1),) * 2
@@ -138,7 +138,7 @@ class RectifiedTemporalConv(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]."""
-    conv = layers.MultiScaleTemporalConv(
+    conv = temporal.MultiScaleTemporalConv(
       self.features, self.stride, self.norm, torch_init=True, name="branches"
     )
     return nn.relu(conv(x))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The convolution over frames and its gradient, against XLA's own."""
+"""The convolution over frames and its gradient, against flax's."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from flax import linen as nn
 
-from sgcl_jax.models import layers
+from sgcl_jax.models import layers, temporal
 
 
 @pytest.mark.usefixtures("x64")
@@ -19,7 +19,7 @@ def test_the_gradient_is_that_of_the_convolution(
   width, stride, dilation, num_frames
 ):
   rng = np.random.default_rng(0)
-  conv = layers.FrameConv(
+  conv = temporal.FrameConv(
     6, width, layers.normal(1.0), stride=stride, dilation=dilation
   )
   x = jnp.asarray(rng.normal(size=(3, num_frames, 4, 5)))
@@ -28,16 +28,19 @@ def test_the_gradient_is_that_of_the_convolution(
     conv.init(jax.random.key(0), x),
   )
 
+  pad = dilation * (width // 2)
+  reference = nn.Conv(
+    6,
+    (width, 1),
+    (stride, 1),
+    ((pad, pad), (0, 0)),
+    kernel_dilation=(dilation, 1),
+    use_bias=False,
+    param_dtype=x.dtype,
+  )
+
   def expected(x, kernel):
-    pad = dilation * (width // 2)
-    return lax.conv_general_dilated(
-      x,
-      kernel,
-      (stride, 1),
-      ((pad, pad), (0, 0)),
-      rhs_dilation=(dilation, 1),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    return reference.apply({"params": {"kernel": kernel}}, x)
 
   def found(x, kernel):
     params = {**variables["params"], "kernel": kernel}
