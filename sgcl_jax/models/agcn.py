@@ -62,5 +62,8 @@ class AdaptiveGraphConv(nn.Module):
     inferred = nn.softmax(graph / (r * t), axis=-2)
     topology = (inferred + learned + fixed).astype(x.dtype)
     # Joints are mixed before the channels, of which there are fewer then.
-    mixed = jnp.einsum("bsuv,btuc->btvsc", topology, x)
+    # Written out, as `einsum` moves joints to the end, which takes longer.
+    topology = topology.swapaxes(2, 3).reshape(b, s * v, v)
+    mixed = topology @ x.swapaxes(1, 2).reshape(b, v, t * c)
+    mixed = mixed.reshape(b, s, v, t, c).transpose(0, 3, 2, 1, 4)
     return layers.BranchDense(self.features, name="value")(mixed), graph

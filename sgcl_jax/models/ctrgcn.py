@@ -4,6 +4,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from sgcl_jax import skeletons
 from sgcl_jax.models import blocks, layers, temporal
@@ -61,32 +62,120 @@ class ChannelTopologyConv(nn.Module):
     # The projection is linear: pooling first is the same sum, T times cheaper.
     pooled = layers.widen(x).mean(axis=1)  # [B, V, C]
     kernel, bias = params("query", c, r)
-    query = jnp.einsum("bvc,scr->sbvr", pooled, kernel) + bias[:, None, None]
+    query = jnp.einsum("bvc,scr->srbv", pooled, kernel) + bias[..., None, None]
     kernel, bias = params("key", c, r)
-    key = jnp.einsum("bvc,scr->sbvr", pooled, kernel) + bias[:, None, None]
+    key = jnp.einsum("bvc,scr->srbv", pooled, kernel) + bias[..., None, None]
     graph_kernel, graph_bias = params("graph", r, self.features)
     value_kernel, value_bias = params("value", c, self.features)
 
-    # Each channel has its own adjacency, so channels are a batch axis of the
-    # product over joints. The two products before it put them in front, which
-    # saves the transpositions that took a third of the step on CPU. And alpha
-    # scales the kernel, not the V * V * F numbers that come of it.
-    wide = layers.widen(x).dtype
-    x = x.reshape(b * t * v, c)
-    y, graphs = 0.0, []
-    for i in range(s):
-      pairs = jnp.tanh(query[i, :, :, None] - key[i, :, None])  # [B, V, V, R]
-      graphs.append(pairs @ graph_kernel[i].mean(-1) + graph_bias[i].mean())
-      pairs = pairs.reshape(b * v * v, r).astype(x.dtype)
-      own = (alpha * graph_kernel[i]).T.astype(x.dtype) @ pairs.T  # [F, B*V*V]
-      shared = adjacency[i] + alpha * graph_bias[i][:, None, None]  # [F, V, V]
-      topology = own.reshape(self.features, b, v, v)
-      topology += shared[:, None].astype(x.dtype)
-      value = value_kernel[i].T.astype(x.dtype) @ x.T
-      value += value_bias[i][:, None].astype(x.dtype)
-      value = value.reshape(self.features, b, t, v)
-      y += jnp.einsum(
-        "fbuv,fbtv->fbtu", topology, value, preferred_element_type=wide
+    pairs = jnp.tanh(query[..., None] - key[..., None, :])  # [S, R, B, V, V]
+    graph = jnp.einsum("srbuv,sr->bsuv", pairs, graph_kernel.mean(-1))
+    graph += graph_bias.mean(-1)[:, None, None]
+    # Alpha scales the kernel, not the V * V * F numbers that come of it.
+    graph_kernel = alpha * graph_kernel
+    shared = adjacency[:, None] + alpha * graph_bias[..., None, None]
+    y = mix(
+      x,
+      pairs.astype(x.dtype),
+      value_kernel.astype(x.dtype),
+      graph_kernel.astype(x.dtype),
+      shared.astype(x.dtype),
+    )
+    # The values' bias comes through the mixing as the rows' sums times it.
+    sums = jnp.einsum("srbu,srf->sfbu", pairs.sum(-1), graph_kernel)
+    sums += shared.sum(-1)[:, :, None]
+    y += jnp.einsum("sfbu,sf->fbu", sums, value_bias)[:, :, None]
+    y = layers.transpose(y.reshape(self.features, b * t * v), (1, 0))
+    y = y.reshape(b, t, v, self.features)
+    return y, graph
+
+
+@jax.custom_vjp
+def mix(
+  x: jax.Array,
+  pairs: jax.Array,
+  value_kernel: jax.Array,
+  graph_kernel: jax.Array,
+  shared: jax.Array,
+) -> jax.Array:
+  """Mixes joints along topologies that differ per clip and channel.
+
+  Each channel has its own adjacency, so channels are a batch axis of the
+  product over joints, and the products before it put them in front. Forward and
+  in the gradient, which is written out, the left factor of every product is
+  summed over its last axis: on CPU, XLA has faster products for these. The
+  barriers keep it from moving a transposition into a product. And no topology
+  is kept for the gradient.
+
+  Args:
+    x: [B, T, V, C].
+    pairs: [S, R, B, V, V] embedding of the pairs of joints.
+    value_kernel: [S, C, F].
+    graph_kernel: [S, R, F], from the pairs to the clip's own topology.
+    shared: [S, F, V, V], the part of the topology that all clips share.
+
+  Returns:
+    [F, B, T, V], in single precision at least.
+  """
+  return _mix_forward(x, pairs, value_kernel, graph_kernel, shared)[0]
+
+
+def _mix_forward(x, pairs, value_kernel, graph_kernel, shared):
+  y, values = 0.0, []
+  for i in range(len(pairs)):
+    values.append(_values(x, value_kernel[i]))
+    topology = _topology(
+      pairs[i].swapaxes(-1, -2), graph_kernel[i], shared[i].swapaxes(-1, -2)
+    )
+    y += jnp.einsum(
+      "fbtv,fbvu->fbtu",
+      values[-1],
+      topology,
+      preferred_element_type=layers.widen(x).dtype,
+    )
+  return y, (x, pairs, value_kernel, graph_kernel, shared, values)
+
+
+def _mix_backward(saved, dy):
+  x, pairs, value_kernel, graph_kernel, shared, values = saved
+  b, t, v, c = x.shape
+  s, _, features = value_kernel.shape
+  dy = dy.astype(x.dtype)
+  dy_t = layers.transpose(dy, (0, 1, 3, 2))
+  dx, grads = 0.0, []
+  for i in range(s):
+    d_topology = jnp.einsum("fbut,fbtv->fbuv", dy_t, values[i])
+    d_rows = d_topology.reshape(features, b * v * v)
+    pair_rows = pairs[i].reshape(-1, b * v * v)
+    d_value = jnp.einsum(
+      "fbtu,fbuv->fbtv", dy, _topology(pairs[i], graph_kernel[i], shared[i])
+    )
+    d_value = d_value.reshape(features, b * t * v)
+    dx += value_kernel[i] @ d_value
+    grads.append(
+      (
+        (graph_kernel[i] @ d_rows).reshape(pairs[i].shape),
+        lax.optimization_barrier(d_value @ x.reshape(-1, c)).T,
+        lax.optimization_barrier(d_rows @ pair_rows.T).T,
+        d_topology.sum(1),
       )
-    y = y.reshape(self.features, b * t * v).T.reshape(b, t, v, self.features)
-    return y, jnp.stack(graphs, axis=1)
+    )
+  dx = layers.transpose(dx, (1, 0)).reshape(x.shape)
+  return dx, *jax.tree.map(lambda *g: jnp.stack(g), *grads)
+
+
+mix.defvjp(_mix_forward, _mix_backward)
+
+
+def _values(x, kernel):
+  """Maps [B, T, V, C] to [F, B, T, V]."""
+  kernel = lax.optimization_barrier(kernel.T)
+  y = kernel @ x.reshape(-1, x.shape[-1]).T
+  return y.reshape(-1, *x.shape[:-1])
+
+
+def _topology(pairs, kernel, shared):
+  """Maps [R, B, V, V] to [F, B, V, V]."""
+  kernel = lax.optimization_barrier(kernel.T)
+  own = kernel @ pairs.reshape(len(pairs), -1)
+  return own.reshape(-1, *pairs.shape[1:]) + shared[:, None]

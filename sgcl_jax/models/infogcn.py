@@ -117,7 +117,9 @@ class SelfAttentionConv(nn.Module):
     shared = self.param("adjacency", identity)
     topology = (attention * shared).astype(x.dtype)
     # Joints are mixed before the channels, of which there are fewer then.
-    mixed = jnp.einsum("btsuv,btvc->btusc", topology, x)
+    # Reshaped, as XLA has no fast product for more than one axis of rows.
+    mixed = topology.reshape(b, t, s * v, v) @ x
+    mixed = mixed.reshape(b, t, s, v, c).swapaxes(2, 3)
     y = layers.BranchDense(self.features, name="value")(mixed)
     return y, attention.mean(axis=1)
 

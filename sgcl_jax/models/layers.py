@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that the backbones share, and the draws that they start from."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
+from jax.experimental import xla_metadata
 
 Norm = Callable[..., nn.Module]
 
@@ -70,6 +72,36 @@ def _draw_uniform(key):
 def widen(x: jax.Array) -> jax.Array:
   """Casts up to single precision what is below it."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def transpose(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  """Returns `jnp.transpose(x, axes)`, as an operation of its own on CPU.
+
+  As a part of others, which XLA makes it, it reads or writes x in strides, and
+  takes ten times as long.
+  """
+  return lax.platform_dependent(
+    x,
+    cpu=functools.partial(_transpose_alone, axes=axes),
+    default=functools.partial(jnp.transpose, axes=axes),
+  )
+
+
+def _transpose_forward(x, axes):
+  return transpose(x, axes), None
+
+
+def _transpose_backward(axes, _, dy):
+  return (transpose(dy, tuple(np.argsort(axes).tolist())),)
+
+
+transpose.defvjp(_transpose_forward, _transpose_backward)
+
+
+def _transpose_alone(x, axes):
+  with xla_metadata.set_xla_metadata(inlineable="false"):
+    return jax.jit(functools.partial(jnp.transpose, axes=axes))(x)
 
 
 class Dense(nn.Module):
@@ -192,34 +224,72 @@ class BatchNorm(nn.Module):
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
     running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
 
-    mean, var = running_mean.value, running_var.value
-    if self.train:
-      y = x.astype(scale.dtype)
-      mean, var, count = self._statistics(y)
-      if not self.is_initializing():
-        unbiased = var * (count / max(count - 1, 1))
-        self._move(running_mean, mean)
-        self._move(running_var, unbiased)
-    factor = lax.rsqrt(var + self.epsilon) * scale
-    return (x.astype(scale.dtype) - mean) * factor + bias
+    if not self.train:
+      factor = lax.rsqrt(running_var.value + self.epsilon) * scale
+      return (x.astype(scale.dtype) - running_mean.value) * factor + bias
+    axis_name = None if self.is_initializing() else self.axis_name
+    y, mean, var = _normalize(x, scale, bias, self.epsilon, axis_name)
+    if not self.is_initializing():
+      count = _count(x, axis_name)
+      self._move(running_mean, mean)
+      self._move(running_var, var * (count / max(count - 1, 1)))
+    return y
 
   def _move(self, running, new):
     # Not in place: the old value may be an array of the caller's.
     running.value = running.value + self.momentum * (new - running.value)
 
-  def _statistics(self, x):
-    """Mean and biased variance [F] over the global batch, and its count."""
-    axes = tuple(range(x.ndim - 1))
-    count = x.size // x.shape[-1]
-    mean = x.mean(axes)
-    # Two passes: the mean of squares minus the square of the mean cancels.
-    var = jnp.square(x - mean).mean(axes)
-    if self.axis_name is None or self.is_initializing():
-      return mean, var, count
-    global_mean = lax.pmean(mean, self.axis_name)
-    spread = var + jnp.square(mean - global_mean)
-    count *= lax.psum(1, self.axis_name)
-    return global_mean, lax.pmean(spread, self.axis_name), count
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalize(x, scale, bias, epsilon, axis_name):
+  """Normalises x [..., F] by the statistics of the global batch.
+
+  With its gradient, which written out needs two sums; the derivative of the
+  statistics as they are computed takes twice as many passes over x.
+
+  Returns:
+    y: [..., F], in the dtype of scale.
+    mean, var: [F], biased, without a gradient.
+  """
+  return _normalize_forward(x, scale, bias, epsilon, axis_name)[0]
+
+
+def _normalize_forward(x, scale, bias, epsilon, axis_name):
+  wide = x.astype(scale.dtype)
+  axes = tuple(range(x.ndim - 1))
+  mean = wide.mean(axes)
+  # Two passes: the mean of squares minus the square of the mean cancels.
+  var = jnp.square(wide - mean).mean(axes)
+  if axis_name is not None:
+    means, variances = lax.all_gather((mean, var), axis_name)  # [replicas, F]
+    mean = means.mean(0)
+    var = (variances + jnp.square(means - mean)).mean(0)
+  inverse = lax.rsqrt(var + epsilon)
+  y = (wide - mean) * (inverse * scale) + bias
+  return (y, mean, var), (x, mean, inverse, scale)
+
+
+def _normalize_backward(epsilon, axis_name, saved, cotangents):
+  del epsilon
+  dy, _, _ = cotangents
+  x, mean, inverse, scale = saved
+  axes = tuple(range(x.ndim - 1))
+  normal_x = (x.astype(scale.dtype) - mean) * inverse
+  sums = d_bias, d_scale = dy.sum(axes), (dy * normal_x).sum(axes)
+  if axis_name is not None:
+    sums = lax.psum(sums, axis_name)
+  d_mean, d_spread = (total / _count(x, axis_name) for total in sums)
+  dx = (dy - d_mean - normal_x * d_spread) * (inverse * scale)
+  return dx.astype(x.dtype), d_scale, d_bias
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _count(x, axis_name):
+  """Values per channel in the global batch."""
+  count = x.size // x.shape[-1]
+  return count if axis_name is None else count * lax.axis_size(axis_name)
 
 
 class InputNorm(nn.Module):
