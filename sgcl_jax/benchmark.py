@@ -40,6 +40,8 @@ PAUSE_SECONDS = 0.3
 MATMUL_SIZE = 2048
 # Of the input pipeline's figure.
 INPUT_BATCH = 64
+# What may differ between measurements that are compared.
+VERSIONS = ("jax", "devices")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Of configs/.")
 _REPEATS = flags.DEFINE_integer(
@@ -171,7 +173,7 @@ def _peak_memory():
 
 
 def describe(config: ConfigDict) -> dict[str, Any]:
-  """Returns what has to be alike for two measurements to be compared."""
+  """Returns what was measured, and where."""
   return {
     "backbone": config.backbone,
     "skeleton": skeletons.get(config.skeleton).name,
@@ -185,14 +187,24 @@ def describe(config: ConfigDict) -> dict[str, Any]:
   }
 
 
-def _read(path):
+def _read(path, setting):
+  """Returns the figures of an earlier run with the same setting."""
   try:
     with open(path) as file:
-      return json.load(file)["figures"]
+      earlier = json.load(file)
+    figures, theirs = earlier["figures"], dict(earlier["setting"])
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise errors.ConfigError(
       f"--compare={path}: is no output of --json ({error})"
     ) from error
+  for name in VERSIONS:
+    theirs[name] = setting[name]
+  for name, value in setting.items():
+    if theirs.get(name) != value:
+      raise errors.ConfigError(
+        f"--compare={path}: its {name} is {theirs.get(name)}, and here {value}"
+      )
+  return figures
 
 
 def main() -> None:
@@ -202,21 +214,23 @@ def main() -> None:
     raise errors.ConfigError(
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"
     )
-  before = _read(_COMPARE.value) if _COMPARE.value else {}
   parallel.set_up(config)
+  setting = describe(config)
+  before = _read(_COMPARE.value, setting) if _COMPARE.value else {}
   # What is compiled here is measured.
   jax.config.update("jax_enable_compilation_cache", False)
   figures = run(config, _REPEATS.value)
-  setting = describe(config)
   if _JSON.value:
     print(json.dumps({"setting": setting, "figures": figures}, indent=1))
     return
   for name, value in setting.items():
     print(f"{name:28} {value}")
+  if before:
+    print(f"{'':28} {'now':>12} {'before':>12} {'now / before':>13}")
   for name, value in figures.items():
     line = f"{name:28} {value:>12,.4g}"
     if before.get(name):
-      line += f" {before[name]:>12,.4g} {value / before[name]:>8.2f}x"
+      line += f" {before[name]:>12,.4g} {value / before[name]:>12.2f}x"
     print(line)
 
 

@@ -72,6 +72,8 @@ def _parse(argv):
     return flags.FLAGS(argv)
   except (flags.Error, ValueError, AttributeError, TypeError, OSError) as error:
     _fail(_in_one_line(error))
+  except SystemExit:
+    sys.exit(0)  # After --help, where absl exits with 1.
 
 
 def _in_one_line(error):

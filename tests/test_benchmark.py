@@ -148,7 +148,12 @@ def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
   table = run(f"--compare={earlier}").stdout.splitlines()
   rows = {line.split()[0]: line.split()[1:] for line in table}
   assert rows["num_params"][-1] == "0.50x"
-  assert FIGURES | set(found["setting"]) == set(rows)
+  assert FIGURES | set(found["setting"]) | {"now"} == set(rows)
+  found["setting"]["batch_size"] = 16
+  earlier.write_text(json.dumps(found))
+  refused = run(f"--compare={earlier}")
+  assert refused.returncode == 1
+  assert "its batch_size is 16, and here 8" in refused.stderr
   earlier.write_text("[]")
   refused = run(f"--compare={earlier}")
   assert refused.returncode == 1

@@ -63,6 +63,17 @@ def test_a_mistake_is_answered_in_one_line(case, tmp_path, tiny_data):
   assert not list(tmp_path.rglob("checkpoints"))
 
 
+def test_help_is_no_failure():
+  result = subprocess.run(
+    [sys.executable, "-m", "sgcl_jax.main", "--help"],
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert result.returncode == 0, result.stderr
+  assert "--config" in result.stdout
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, make_ntu_data, request):
   """A directory with configs/ and a small data/ntu60, as after conversion."""
