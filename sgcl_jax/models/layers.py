@@ -78,8 +78,9 @@ def widen(x: jax.Array) -> jax.Array:
 def transpose(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
   """Returns `jnp.transpose(x, axes)`, as an operation of its own on CPU.
 
-  As a part of others, which XLA makes it, it reads or writes x in strides, and
-  takes ten times as long.
+  There XLA makes it a part of each operation that uses it, so that all of them
+  read x in strides, which takes up to ten times as long. Barriers do not help,
+  they are gone before operations are merged; a call that is not inlined does.
   """
   return lax.platform_dependent(
     x,
@@ -244,8 +245,8 @@ class BatchNorm(nn.Module):
 def _normalize(x, scale, bias, epsilon, axis_name):
   """Normalises x [..., F] by the statistics of the global batch.
 
-  With its gradient, which written out needs two sums; the derivative of the
-  statistics as they are computed takes twice as many passes over x.
+  Its gradient is written out and needs two sums; that of the mean and the
+  variance as they are computed takes twice as many passes over x.
 
   Returns:
     y: [..., F], in the dtype of scale.
