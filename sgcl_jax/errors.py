@@ -72,8 +72,10 @@ def _parse(argv):
     return flags.FLAGS(argv)
   except (flags.Error, ValueError, AttributeError, TypeError, OSError) as error:
     _fail(_in_one_line(error))
-  except SystemExit:
-    sys.exit(0)  # After --help, where absl exits with 1.
+  except SystemExit as stop:
+    # absl ends its help with 1, which is no failure; a config's own end may be.
+    helped = any(arg.lstrip("-").startswith("help") for arg in argv[1:])
+    sys.exit(0 if helped else stop.code)
 
 
 def _in_one_line(error):

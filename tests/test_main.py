@@ -74,6 +74,17 @@ def test_help_is_no_failure():
   assert "--config" in result.stdout
 
 
+def test_the_end_of_a_config_stays_a_failure(tmp_path):
+  config = tmp_path / "config.py"
+  config.write_text("raise SystemExit(3)\n")
+  result = subprocess.run(
+    [sys.executable, "-m", "sgcl_jax.main", "--config", str(config)],
+    capture_output=True,
+    timeout=120,
+  )
+  assert result.returncode == 3
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, make_ntu_data, request):
   """A directory with configs/ and a small data/ntu60, as after conversion."""

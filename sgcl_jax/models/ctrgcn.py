@@ -169,13 +169,16 @@ mix.defvjp(_mix_forward, _mix_backward)
 
 def _values(x, kernel):
   """Maps [B, T, V, C] to [F, B, T, V]."""
-  kernel = lax.optimization_barrier(kernel.T)
-  y = kernel @ x.reshape(-1, x.shape[-1]).T
+  y = _project(kernel, x.reshape(-1, x.shape[-1]).T)
   return y.reshape(-1, *x.shape[:-1])
 
 
 def _topology(pairs, kernel, shared):
   """Maps [R, B, V, V] to [F, B, V, V]."""
-  kernel = lax.optimization_barrier(kernel.T)
-  own = kernel @ pairs.reshape(len(pairs), -1)
+  own = _project(kernel, pairs.reshape(len(pairs), -1))
   return own.reshape(-1, *pairs.shape[1:]) + shared[:, None]
+
+
+def _project(kernel, x):
+  """Maps [C, n] to [F, n] by a kernel [C, F]."""
+  return lax.optimization_barrier(kernel.T) @ x
