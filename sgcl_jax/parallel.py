@@ -57,6 +57,7 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
 def set_up(config: ConfigDict) -> None:
   """Sets what JAX has to know of a config before it computes anything."""
   if _is_cpu_alone():
+    machine.keep_freed_memory()
     make_devices_of_cores(config.batch_size)
     if config.model.get("remat"):
       # There a pass removes the barriers that `jax.checkpoint` sets, and the
