@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -53,7 +54,7 @@ _COMPARE = flags.DEFINE_string(
 )
 
 
-def run(config: ConfigDict, repeats: int) -> dict[str, float]:
+def run(config: ConfigDict, repeats: int) -> dict[str, float | None]:
   """Measures a config on this machine.
 
   Args:
@@ -61,16 +62,18 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float]:
     repeats: Runs of each part; the medians are returned.
 
   Returns:
-    Figures by name; the names end in their units. `matmul_share` is 3 times the
-    published architecture's forward operations (`models.flops`) per second of
-    the training step, over the larger of NumPy's and XLA's rate on a square
-    product in single precision.
+    Figures by name; most names end in their units. `gflop_per_clip` is the
+    published architecture's forward pass (`models.flops`), None where nothing
+    is known of the backbone. `matmul_share` is 3 times that per second of the
+    training step, over the larger of NumPy's and XLA's rate on a square product
+    in single precision. `contrast_overhead` is what the contrast adds to the
+    rest of the step, as a fraction.
   """
   build.resolve(config)
   build.check(config)
   calls, result = _calls(config)
   seconds = {name: [] for name in calls}
-  for _ in range(repeats + 2):
+  for _ in tqdm.trange(repeats + 2, desc="rounds", disable=None):
     for name, call in calls.items():
       # What ran before goes on freeing its memory after its results are there.
       time.sleep(PAUSE_SECONDS)
@@ -84,18 +87,21 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float]:
     result |= {
       f"{name}_ms_per_clip": 1e3 * medians[name] / n,
       f"{name}_clips_per_second": n / medians[name],
-      f"{name}_compile_seconds": seconds[name][0] - medians[name],
     }
+  result["compile_seconds"] = seconds["train"][0] - medians["train"]
+  compiling = seconds["inference"][0] - medians["inference"]
+  result["inference_compile_seconds"] = compiling
   operations = 2 * MATMUL_SIZE**3
   rate = max(operations / medians[name] for name in ("numpy", "xla"))
   result["matmul_gflops"] = rate / 1e9
-  if "forward_gflop_per_clip" in result:
-    done = 3e9 * result["forward_gflop_per_clip"] * n / medians["train"]
+  result["matmul_share"] = None
+  if result["gflop_per_clip"]:
+    done = 3e9 * result["gflop_per_clip"] * n / medians["train"]
     result["matmul_share"] = done / rate
-  for name in ("augment", "contrast"):
-    if name in medians:
-      result[f"{name}_ms"] = 1e3 * medians[name]
-      result[f"{name}_share"] = medians[name] / medians["train"]
+  result["augment_ms"] = 1e3 * medians["augment"]
+  contrast = medians.get("contrast", 0.0)
+  result["contrast_ms"] = 1e3 * contrast
+  result["contrast_overhead"] = contrast / (medians["train"] - contrast)
   result["input_clips_per_second"] = workload.NUM_CLIPS / medians["input"]
   result["peak_memory_gib"] = _peak_memory() / 2**30
   return result
@@ -107,9 +113,8 @@ def _calls(config):
   state = workload.init_state(config, optimizer)
   batch = workload.random_batch(config)
   variables = jax.tree.map(jnp.copy, state.variables())
-  known = {
-    "num_params": sum(x.size for x in jax.tree.leaves(state.params["backbone"]))
-  }
+  weights = jax.tree.leaves(state.params["backbone"])
+  known = {"num_params": sum(x.size for x in weights), "gflop_per_clip": None}
   operations = flops.forward(
     config.backbone,
     num_classes=config.num_classes,
@@ -118,7 +123,7 @@ def _calls(config):
     num_frames=config.data.window,
   )
   if operations and config.model.width in (None, 64):
-    known["forward_gflop_per_clip"] = operations / 1e9
+    known["gflop_per_clip"] = operations / 1e9
   inference = build.make_eval_step(config)
   augment = workload.make_augment_step(config)
   calls = {
@@ -192,17 +197,17 @@ def _read(path, setting):
   try:
     with open(path) as file:
       earlier = json.load(file)
-    figures, theirs = earlier["figures"], dict(earlier["setting"])
+    theirs = {name: earlier[name] for name in setting}
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise errors.ConfigError(
-      f"--compare={path}: is no output of --json ({error})"
+      f"--compare={path}: is no output of --json ({error!r})"
     ) from error
   for name, value in setting.items():
-    if name not in MAY_DIFFER and theirs.get(name) != value:
+    if name not in MAY_DIFFER and theirs[name] != value:
       raise errors.ConfigError(
-        f"--compare={path}: its {name} is {theirs.get(name)}, and here {value}"
+        f"--compare={path}: its {name} is {theirs[name]}, and here {value}"
       )
-  return figures
+  return earlier
 
 
 def main() -> None:
@@ -219,15 +224,15 @@ def main() -> None:
   jax.config.update("jax_enable_compilation_cache", False)
   figures = run(config, _REPEATS.value)
   if _JSON.value:
-    print(json.dumps({"setting": setting, "figures": figures}, indent=1))
+    print(json.dumps(setting | figures, indent=1))
     return
   for name, value in setting.items():
     print(f"{name:28} {value}")
   if before:
     print(f"{'':28} {'now':>12} {'before':>12} {'now / before':>13}")
   for name, value in figures.items():
-    line = f"{name:28} {value:>12,.4g}"
-    if before.get(name):
+    line = f"{name:28} {'-' if value is None else f'{value:,.4g}':>12}"
+    if value is not None and before.get(name):
       line += f" {before[name]:>12,.4g} {value / before[name]:>12.2f}x"
     print(line)
 

@@ -12,6 +12,7 @@ import pytest
 from configs import ctrgcn_custom, ctrgcn_ntu60
 from sgcl_jax import benchmark, build, errors, steps, workload
 from sgcl_jax.contrast import objective
+from sgcl_jax.models import flops
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
 N, D, Q = 64, 256, 60 * 684
@@ -110,28 +111,53 @@ def test_the_bank_is_written_in_place(config, problem, compiled):
 FIGURES = {
   "train_ms_per_clip",
   "train_clips_per_second",
-  "train_compile_seconds",
+  "compile_seconds",
   "inference_ms_per_clip",
   "inference_clips_per_second",
   "inference_compile_seconds",
   "augment_ms",
-  "augment_share",
   "contrast_ms",
-  "contrast_share",
+  "contrast_overhead",
   "contrast_temp_mb",
   "input_clips_per_second",
   "matmul_gflops",
+  "gflop_per_clip",
+  "matmul_share",
   "num_params",
   "peak_memory_gib",
+}
+SETTING = {
+  "backbone",
+  "skeleton",
+  "gcl",
+  "batch_size",
+  "frames",
+  "dtype",
+  "devices",
+  "cores",
+  "jax",
 }
 
 
 def test_what_is_measured(tiny_config):
   found = benchmark.run(tiny_config(), repeats=1)
   assert set(found) == FIGURES
-  assert all(value > 0 for value in found.values())
+  # Nothing is known of the operations of this backbone.
+  unknown = {name for name, value in found.items() if value is None}
+  assert unknown == {"gflop_per_clip", "matmul_share"}
+  assert all(found[name] > 0 for name in FIGURES - unknown)
   without = benchmark.run(tiny_config("gcl=false"), repeats=1)
-  assert FIGURES - set(without) == {n for n in FIGURES if "contrast" in n}
+  assert FIGURES - set(without) == {"contrast_temp_mb"}
+  assert without["contrast_ms"] == without["contrast_overhead"] == 0
+
+
+def test_the_share_of_a_square_product(tiny_config, monkeypatch):
+  monkeypatch.setattr(flops, "forward", lambda *_, **__: 4_000_000_000)
+  found = benchmark.run(tiny_config("gcl=false"), repeats=1)
+  assert found["gflop_per_clip"] == 4
+  gflops = 3 * 4 / (1e-3 * found["train_ms_per_clip"])
+  share = gflops / found["matmul_gflops"]
+  np.testing.assert_allclose(found["matmul_share"], share)
 
 
 def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
@@ -141,15 +167,16 @@ def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
   earlier = tmp_path / "earlier.json"
   earlier.write_text(run("--json").stdout)
   found = json.loads(earlier.read_text())
-  assert set(found["figures"]) == FIGURES
-  assert found["setting"]["batch_size"] == 8
-  found["figures"]["num_params"] *= 2
+  assert set(found) == FIGURES | SETTING
+  assert found["batch_size"] == 8
+  found["num_params"] *= 2
   earlier.write_text(json.dumps(found))
   table = run(f"--compare={earlier}").stdout.splitlines()
   rows = {line.split()[0]: line.split()[1:] for line in table}
   assert rows["num_params"][-1] == "0.50x"
-  assert FIGURES | set(found["setting"]) | {"now"} == set(rows)
-  found["setting"]["batch_size"] = 16
+  assert rows["gflop_per_clip"] == ["-"]
+  assert FIGURES | SETTING | {"now"} == set(rows)
+  found["batch_size"] = 16
   earlier.write_text(json.dumps(found))
   refused = run(f"--compare={earlier}")
   assert refused.returncode == 1
