@@ -185,7 +185,10 @@ def describe(config: ConfigDict) -> dict[str, Any]:
     "gcl": config.contrast.variant if config.gcl else False,
     "batch_size": config.batch_size,
     "frames": config.data.window,
+    "width": config.model.get("width") or 64,
+    "remat": bool(config.model.get("remat")),
     "dtype": config.model.dtype or "float32",
+    "matmul_precision": config.matmul_precision,
     "devices": parallel.describe_devices(),
     "cores": machine.count_cores(),
     "jax": jax.__version__,
@@ -216,6 +219,10 @@ def main() -> None:
   if config is None:
     raise errors.ConfigError(
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"
+    )
+  if _JSON.value and _COMPARE.value:
+    raise errors.ConfigError(
+      "--json has no room for a comparison; leave it or --compare out"
     )
   parallel.set_up(config)
   setting = describe(config)

@@ -132,7 +132,10 @@ SETTING = {
   "gcl",
   "batch_size",
   "frames",
+  "width",
+  "remat",
   "dtype",
+  "matmul_precision",
   "devices",
   "cores",
   "jax",
@@ -181,6 +184,9 @@ def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
   refused = run(f"--compare={earlier}")
   assert refused.returncode == 1
   assert "its batch_size is 16, and here 8" in refused.stderr
+  refused = run(f"--compare={earlier}", "--json")
+  assert refused.returncode == 1
+  assert "--json has no room for a comparison" in refused.stderr
   earlier.write_text("[]")
   refused = run(f"--compare={earlier}")
   assert refused.returncode == 1

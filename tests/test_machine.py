@@ -2,6 +2,7 @@
 """The allocator keeps what a step frees."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -35,15 +36,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(
-  not sys.platform.startswith("linux"), reason="malloc of glibc"
+  platform.libc_ver()[0] != "glibc", reason="malloc is not that of glibc"
 )
 def test_freed_memory_is_not_asked_for_again():
   def count_page_faults(how):
     command = [sys.executable, "-c", PROGRAM, how]
-    env = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    env = {k: v for k, v in os.environ.items() if "MALLOC" not in k}
+    env.pop("GLIBC_TUNABLES", None)
     return int(subprocess.check_output(command, text=True, env=env))
 
-  # 20 blocks of 16,384 pages of 4 KiB, or 1,024 of 64 KiB.
-  assert count_page_faults("default") >= 20 * 1024
-  # Less than a huge page each.
-  assert count_page_faults("keep") < 20 * 32
+  # 20 blocks of 16,384 small pages or 32 huge ones; kept, some of the threads'.
+  by_default = count_page_faults("default")
+  assert by_default >= 20 * 32
+  assert count_page_faults("keep") < by_default / 10

@@ -4,6 +4,7 @@
 import concurrent.futures
 import dataclasses
 import gzip
+import itertools
 import json
 import os
 import pathlib
@@ -385,11 +386,14 @@ def test_ctrl_c_while_the_workers_start(tmp_path):
   """A terminal interrupts all processes at once; the first alone answers."""
   raw = tmp_path / "raw"
   raw.mkdir()
-  text = make_text(make_frames(make_joints(0, 60)))
-  for i in range(1, 15):  # Several shards, and seconds of work.
-    for action in range(1, 61):
-      name = f"S{i:03}C{1 + i % 3:03}P{1 + i % 4:03}R001A{action:03}"
-      (raw / f"{name}.skeleton").write_bytes(text)
+  original = tmp_path / "original"
+  original.write_bytes(make_text(make_frames(make_joints(0, 60))))
+  # 5,040 clips in several shards: seconds of work, even if this test is slow.
+  for i, camera, repetition, action in itertools.product(
+    range(1, 15), range(1, 4), range(1, 3), range(1, 61)
+  ):
+    name = f"S{i:03}C{camera:03}P{1 + i % 4:03}R{repetition:03}A{action:03}"
+    os.link(original, raw / f"{name}.skeleton")
   command = [sys.executable, "-m", "data_prep.ntu60", "--raw", str(raw)]
   command += ["--out", str(tmp_path / "out"), "--workers=2"]
   process = subprocess.Popen(
@@ -405,8 +409,8 @@ def test_ctrl_c_while_the_workers_start(tmp_path):
     time.sleep(0.005)
   os.killpg(process.pid, signal.SIGINT)
   _, told = process.communicate(timeout=60)
-  assert process.returncode == 130
   assert told == "interrupted; the same command goes on from here\n"
+  assert process.returncode == 130
 
 
 def test_ctrl_c_waits_for_the_workers(raw, tmp_path, monkeypatch):
