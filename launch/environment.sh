@@ -3,8 +3,8 @@
 # not there, and installs the project, with the extra $1 if it is given.
 # PYTHON=... chooses the interpreter.
 
-# Huge pages also for blocks of more than 1 GiB (sgcl_jax/machine.py does the
-# others): without them a step of 32 clips of NTU RGB+D takes half as long again.
+# Huge pages also for what does not fit into the heap that sgcl_jax/machine.py
+# sets up: blocks of more than 1 GiB, as in large batches of NTU RGB+D.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
