@@ -148,11 +148,12 @@ def test_what_is_measured(tiny_config):
   # Nothing is known of the operations of this backbone.
   unknown = {name for name, value in found.items() if value is None}
   assert unknown == {"gflop_per_clip", "matmul_share"}
-  # On a busy machine, differences of times may have either sign.
-  differences = {"compile_seconds", "inference_compile_seconds"}
-  differences |= {"contrast_overhead"}
-  assert all(np.isfinite(found[name]) for name in differences)
-  assert all(found[name] > 0 for name in FIGURES - unknown - differences)
+  # Of so small a backbone the rest of the step may be less than its noise.
+  rest = tiny_config().batch_size * found["train_ms_per_clip"]
+  rest -= found["contrast_ms"]
+  overhead = found.pop("contrast_overhead")
+  np.testing.assert_allclose(overhead, found["contrast_ms"] / rest)
+  assert all(found[name] > 0 for name in set(found) - unknown)
   without = benchmark.run(tiny_config("gcl=false"), repeats=1)
   assert FIGURES - set(without) == {"contrast_temp_mb"}
   assert without["contrast_ms"] == without["contrast_overhead"] == 0
