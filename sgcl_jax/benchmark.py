@@ -238,10 +238,17 @@ def main() -> None:
   if before:
     print(f"{'':28} {'now':>12} {'before':>12} {'now / before':>13}")
   for name, value in figures.items():
-    line = f"{name:28} {'-' if value is None else f'{value:,.4g}':>12}"
+    line = f"{name:28} {_rounded(value):>12}"
     if value is not None and before.get(name):
-      line += f" {before[name]:>12,.4g} {value / before[name]:>12.2f}x"
+      ratio = value / before[name]
+      line += f" {_rounded(before[name]):>12} {ratio:>12.2f}x"
     print(line)
+
+
+def _rounded(value):
+  if value is None:
+    return "-"
+  return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,15 @@ from absl import app, flags
 
 # What a command says of a Ctrl-C that costs nothing.
 RESUMABLE = "interrupted; the same command goes on from here"
+# What absl and ml_collections raise at flags that cannot be parsed.
+_PARSING_ERRORS = (
+  flags.Error,
+  ValueError,
+  AttributeError,
+  KeyError,
+  TypeError,
+  OSError,
+)
 
 
 class UserError(ValueError):
@@ -70,7 +79,7 @@ def run_with_flags(main: Callable[[], None]) -> None:
 def _parse(argv):
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, ValueError, AttributeError, TypeError, OSError) as error:
+  except _PARSING_ERRORS as error:
     _fail(_in_one_line(error))
   except SystemExit as stop:
     # absl ends its help with 1, which is no failure; a config's own end may be.
@@ -79,6 +88,10 @@ def _parse(argv):
 
 
 def _in_one_line(error):
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]
+  if isinstance(error, KeyError):  # Its text is a repr.
+    return f"no such key: {' '.join(str(error.args[0]).split())}"
   lines = str(error).strip().splitlines() or [type(error).__name__]
   if any("Traceback" in line for line in lines):
     return lines[-1].partition(": ")[2]  # A config's own error.

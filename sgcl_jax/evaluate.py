@@ -125,10 +125,15 @@ def best_on_test(
   return {"epoch": best["epoch"], "top1": best["top1"]}
 
 
+def scores_path(config: ConfigDict, workdir: str | os.PathLike) -> pathlib.Path:
+  """Returns where a run's names, labels and logits of the test clips are."""
+  name = f"{config.data.split}_{config.data.modality}.npz"
+  return pathlib.Path(workdir) / "scores" / name
+
+
 def _write_scores(config, workdir, clips, logits):
-  directory = pathlib.Path(workdir) / "scores"
-  directory.mkdir(exist_ok=True)
-  path = directory / f"{config.data.split}_{config.data.modality}.npz"
+  path = scores_path(config, workdir)
+  path.parent.mkdir(exist_ok=True)
   temporary = path.with_suffix(".tmp.npz")
   np.savez(temporary, names=clips.names, labels=clips.labels, logits=logits)
   os.replace(temporary, path)

@@ -67,6 +67,7 @@ def _run(config):
     f"{weights}: top-1 {summary['top1']:.2f} %,"
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"
   )
+  print(f"scores: {evaluate.scores_path(config, workdir)}")
   return summary
 
 

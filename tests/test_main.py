@@ -19,7 +19,11 @@ MISTAKES = {
   "unknown choice": (["--config", "configs/ctrgcn_ntu60.py:split=xset"],
                      "split='xset' is not one of xsub, xview"),
   "unknown key": (["--config", "configs/ctrgcn_ucla.py",
-                   "--config.optim.base_rl=1"], "base_lr"),
+                   "--config.optim.base_rl=1"],
+                  "error: no such key: 'base_rl' Did you mean \"base_lr\""),
+  "unknown parent": (["--config", "configs/ctrgcn_ucla.py",
+                      "--config.optm.base_lr=1"],
+                     "error: no such key: 'optm' Did you mean \"optim\""),
   "bad value": (["--config", "configs/ctrgcn_ucla.py",
                  "--config.batch_size=many"], "many"),
   "missing config": (["--config", "configs/absent.py"], "configs/absent.py"),
@@ -126,6 +130,9 @@ def test_the_owners_line_trains(project):
   assert summary["epoch"] == 1
   assert summary["top1"] == pytest.approx(test["top1"])
   assert os.listdir(workdir / "scores") == ["xsub_joint.npz"]
+  assert result.stdout.endswith(
+    "scores: runs/ctrgcn_ntu60_xsub_joint/scores/xsub_joint.npz\n"
+  )
 
 
 @pytest.mark.slow

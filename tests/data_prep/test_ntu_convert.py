@@ -382,6 +382,15 @@ def test_kill_9_with_workers(tmp_path):
   assert len(read(tmp_path / "out")) == len(names)
 
 
+@pytest.fixture
+def heeded_ctrl_c():
+  """Where a shell's `&` had SIGINT ignored, a process started here heeds it."""
+  handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("heeded_ctrl_c")
 def test_ctrl_c_while_the_workers_start(tmp_path):
   """A terminal interrupts all processes at once; the first alone answers."""
   raw = tmp_path / "raw"
