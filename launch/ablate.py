@@ -193,4 +193,4 @@ def _replace(path, text):
 
 
 if __name__ == "__main__":
-  errors.run_with_flags(main)
+  errors.run_with_flags(main, errors.RESUMABLE)

@@ -58,7 +58,7 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float | None]:
   """Measures a config on this machine.
 
   Args:
-    config: Of `configs/`.
+    config: Of `configs/`, resolved (`build.resolve`).
     repeats: Runs of each part; the medians are returned.
 
   Returns:
@@ -66,10 +66,10 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float | None]:
     published architecture's forward pass (`models.flops`), None where nothing
     is known of the backbone. `matmul_share` is 3 times that per second of the
     training step, over the larger of NumPy's and XLA's rate on a square product
-    in single precision. `contrast_overhead` is what the contrast adds to the
-    rest of the step, as a fraction.
+    in single precision, XLA's on all devices at once. `contrast_overhead` is
+    what the contrast adds to the rest of the step, as a fraction.
+    `peak_memory_gib` is that of all that is timed: more than a training takes.
   """
-  build.resolve(config)
   build.check(config)
   calls, result = _calls(config)
   seconds = {name: [] for name in calls}
@@ -92,7 +92,8 @@ def run(config: ConfigDict, repeats: int) -> dict[str, float | None]:
   compiling = seconds["inference"][0] - medians["inference"]
   result["inference_compile_seconds"] = compiling
   operations = 2 * MATMUL_SIZE**3
-  rate = max(operations / medians[name] for name in ("numpy", "xla"))
+  products = {"numpy": 1, "xla": jax.local_device_count()}
+  rate = max(operations * num / medians[c] for c, num in products.items())
   result["matmul_gflops"] = rate / 1e9
   result["matmul_share"] = None
   if result["gflop_per_clip"]:
@@ -161,10 +162,10 @@ def _repeated(step, carry, argument):
 def _products():
   shape = (MATMUL_SIZE, MATMUL_SIZE)
   x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-  y, product = jnp.asarray(x), jax.jit(jnp.matmul)
+  on_devices = parallel.repeat_on_devices(lambda x: x @ x, x)
   return {
     "numpy": lambda: x @ x,
-    "xla": lambda: product(y, y).block_until_ready(),
+    "xla": lambda: jax.block_until_ready(on_devices()),
   }
 
 
@@ -182,7 +183,10 @@ def describe(config: ConfigDict) -> dict[str, Any]:
   return {
     "backbone": config.backbone,
     "skeleton": skeletons.get(config.skeleton).name,
+    "num_persons": config.num_persons,
+    "num_classes": config.num_classes,
     "gcl": config.contrast.variant if config.gcl else False,
+    "bank_rows": workload.bank_rows(config) if config.gcl else 0,
     "batch_size": config.batch_size,
     "frames": config.data.window,
     "width": config.model.get("width") or 64,
@@ -225,6 +229,7 @@ def main() -> None:
       "--json has no room for a comparison; leave it or --compare out"
     )
   parallel.set_up(config)
+  build.resolve(config)
   setting = describe(config)
   before = _read(_COMPARE.value, setting) if _COMPARE.value else {}
   # What is compiled here is measured.

@@ -63,8 +63,10 @@ def run(main: Callable[[], None], on_interrupt: str = "interrupted") -> None:
     sys.exit(130)
 
 
-def run_with_flags(main: Callable[[], None]) -> None:
-  """Like `run`, for a resumable command that takes absl flags alone."""
+def run_with_flags(
+  main: Callable[[], None], on_interrupt: str = "interrupted"
+) -> None:
+  """Like `run`, for a command that takes absl flags alone."""
 
   def checked(argv):
     if len(argv) > 1:
@@ -72,7 +74,7 @@ def run_with_flags(main: Callable[[], None]) -> None:
     main()
 
   app.run(
-    lambda argv: run(lambda: checked(argv), RESUMABLE), flags_parser=_parse
+    lambda argv: run(lambda: checked(argv), on_interrupt), flags_parser=_parse
   )
 
 

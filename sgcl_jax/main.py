@@ -72,4 +72,4 @@ def _run(config):
 
 
 if __name__ == "__main__":
-  errors.run_with_flags(main)
+  errors.run_with_flags(main, errors.RESUMABLE)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -52,6 +53,19 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
 
   return run
+
+
+def repeat_on_devices(
+  function: Callable[[jax.Array], jax.Array], x: np.ndarray
+) -> Callable[[], jax.Array]:
+  """Returns a call of function(x) on every local device at once.
+
+  Each has its own copy of x already; the results are stacked, one per device.
+  """
+  num = jax.local_device_count()
+  copies = jax.pmap(lambda x: x)(np.stack([x] * num))
+  mapped = jax.pmap(function)
+  return lambda: mapped(copies)
 
 
 def set_up(config: ConfigDict) -> None:

@@ -17,6 +17,15 @@ from sgcl_jax.contrast import memory, objective, projection, released
 # Frames to which the clips of NTU RGB+D are padded before they are resized.
 NUM_FRAMES = 300
 NUM_CLIPS = 640
+# Training clips by number of classes and split; other data is taken to have as
+# many as NTU RGB+D 60, X-Sub.
+NUM_TRAINING_CLIPS = {
+  (10, "xview"): 1_020,
+  (60, "xsub"): 40_091,
+  (60, "xview"): 37_646,
+  (120, "xsub"): 63_026,
+  (120, "xset"): 54_468,
+}
 
 
 def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
@@ -24,10 +33,14 @@ def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)
   n, joints = config.batch_size, skeletons.get(config.skeleton).num_joints
   shape = (n, NUM_FRAMES, config.num_persons, joints, 3)
+  skeleton = rng.normal(size=shape).astype(np.float32)
+  num_frames = rng.integers(40, 150, n).astype(np.int32)
+  for clip, length in zip(skeleton, num_frames, strict=True):
+    clip[length:] = 0
   position = np.arange(n, dtype=np.int32)
   return {
-    "skeleton": rng.normal(size=shape).astype(np.float32),
-    "num_frames": rng.integers(40, 150, n).astype(np.int32),
+    "skeleton": skeleton,
+    "num_frames": num_frames,
     "label": rng.integers(0, config.num_classes, n).astype(np.int32),
     "index": position,
     "position": position,
@@ -35,7 +48,7 @@ def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
 
 
 def random_clips(config: ConfigDict) -> input_pipeline.Clips:
-  """Returns clips in memory, of NTU RGB+D's lengths and its longest."""
+  """Returns clips in memory: of 40 to 149 frames, and one of the longest."""
   rng = np.random.default_rng(0)
   lengths = rng.integers(40, 150, NUM_CLIPS)
   lengths[0] = NUM_FRAMES
@@ -72,17 +85,23 @@ def full_banks(config: ConfigDict, banks: objective.Banks) -> objective.Banks:
   return objective.Banks(instance, semantic)
 
 
-def init_state(
-  config: ConfigDict, optimizer: Any, num_rows: int = 40_091
-) -> state_lib.TrainState:
+def bank_rows(config: ConfigDict) -> int:
+  """Returns how many rows the instance bank of a config has on its data set."""
+  if config.contrast.variant == "paper":
+    return config.num_classes * config.contrast.rows_per_class
+  data_set = config.num_classes, config.data.split
+  num_clips = NUM_TRAINING_CLIPS.get(data_set, NUM_TRAINING_CLIPS[60, "xsub"])
+  return config.data.repeats * num_clips
+
+
+def init_state(config: ConfigDict, optimizer: Any) -> state_lib.TrainState:
   """Returns an initial state whose banks are full.
 
   Args:
     config: Of `configs/`.
     optimizer: Of `build.make_optimizer`.
-    num_rows: Of the released code's bank; by default NTU RGB+D 60, X-Sub.
   """
-  state = build.init_state(config, optimizer, num_rows)
+  state = build.init_state(config, optimizer, bank_rows(config))
   if state.banks is None:
     return state
   return state.replace(banks=full_banks(config, state.banks))
@@ -103,7 +122,7 @@ def make_contrast_step(config: ConfigDict) -> Callable[..., Any]:
   """Builds the contrast part of a training step alone, forward and backward.
 
   Returns:
-    step((params of the head, banks), batch) -> ((gradient of the params, banks
+    step((params of the head, banks), batch) -> ((params a step further, banks
     after the write), squared norm of the gradient of what is contrasted); a
     batch has that as `source`, graph or feature. The first pair is donated.
   """
@@ -123,7 +142,8 @@ def make_contrast_step(config: ConfigDict) -> Callable[..., Any]:
     (grads, of_source), written = gradients(params, batch["source"])
     sums = grads, jnp.sum(jnp.square(of_source))
     grads, squared_norm = lax.psum(sums, parallel.AXIS)
-    return (grads, written), squared_norm
+    params = jax.tree.map(lambda p, g: p - 1e-3 * g, params, grads)
+    return (params, written), squared_norm
 
   return parallel.map_train_step(step)
 

@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(config, items):
 def make_data(tmp_path_factory):
   """Returns a writer of data sets in the layout of NW-UCLA: cell -> clips."""
 
-  def make(cells):
+  def make(cells, **metadata):
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(10, 20, 3))
 
@@ -100,6 +100,7 @@ def make_data(tmp_path_factory):
         class_names=[f"class {i}" for i in range(10)],
         num_persons=1,
         num_joints=20,
+        metadata={"aligned": False, **metadata},
       ),
     )
     return out
@@ -144,10 +145,17 @@ def tiny_config(tiny_data):
 def run_main(tiny_data):
   """Returns a runner of `python -m sgcl_jax.<module>` for runs of seconds."""
 
-  def run(*args, module="main", devices=1, popen=False, **overrides):
+  def run(
+    *args,
+    module="main",
+    config="ctrgcn_ucla",
+    devices=1,
+    popen=False,
+    **overrides,
+  ):
     fields = {**TINY, "data.dir": tiny_data, **overrides}
     command = [sys.executable, "-m", f"sgcl_jax.{module}"]
-    command += ["--config", "configs/ctrgcn_ucla.py"]
+    command += ["--config", f"configs/{config}.py"]
     command += [f"--config.{key}={value}" for key, value in fields.items()]
     flags = f"--xla_force_host_platform_device_count={devices}"
     options = {
