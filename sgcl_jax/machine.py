@@ -26,13 +26,14 @@ def count_cores() -> int:
 
 
 def keep_freed_memory() -> bool:
-  """Makes malloc keep what is freed, in huge pages; call it before any thread.
+  """Makes malloc keep what is freed, in huge pages.
 
-  XLA on CPU allocates what a step needs anew in every step. By default glibc
-  gives all that is large back to the system as soon as it is free, which then
-  clears gigabytes of pages in each step. Blocks of more than 1 GiB are still
-  given back once the heap has 8 GiB. All threads share one, as only the first
-  can grow in place.
+  To be called before JAX computes anything. XLA on CPU allocates what a step
+  needs anew in every step. By default glibc gives all that is large back to the
+  system as soon as it is free, which then clears gigabytes of pages in each
+  step. Blocks of more than 1 GiB are still given back where the heap has no
+  room for them. All threads share one arena, as only the first can grow in
+  place.
 
   Returns:
     Whether it was done, which takes glibc.

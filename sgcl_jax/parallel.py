@@ -88,7 +88,7 @@ def make_devices_of_cores(batch_size: int) -> None:
   """Gives each core its own share of the batch, as far as it splits.
 
   XLA does use several cores within an operation, but not within all of them:
-  with a device per core a training step takes 11 to 21 % less on two cores. A
+  with a device per core a training step takes 11 to 22 % less on two cores. A
   number of devices that is set in XLA_FLAGS is kept.
   """
   if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):

@@ -79,8 +79,9 @@ def transpose(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
   """Returns `jnp.transpose(x, axes)`, as an operation of its own on CPU.
 
   There XLA makes it a part of each operation that uses it, so that all of them
-  read x in strides, which takes up to ten times as long. Barriers do not help,
-  they are gone before operations are merged; a call that is not inlined does.
+  read x in strides, which takes at least ten times as long. Barriers do not
+  help, they are gone before operations are merged; a call that is not inlined
+  does.
   """
   return lax.platform_dependent(
     x,
