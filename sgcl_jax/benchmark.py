@@ -125,19 +125,20 @@ def _calls(config):
   )
   if operations and config.model.width in (None, 64):
     known["gflop_per_clip"] = operations / 1e9
+  step = build.make_train_step(config, optimizer)
   inference = build.make_eval_step(config)
   augment = workload.make_augment_step(config)
   calls = {
-    "train": _repeated(build.make_train_step(config, optimizer), state, batch),
+    "train": _repeated(step, parallel.replicate(state), batch),
     "inference": lambda: jax.block_until_ready(inference(variables, batch)),
     "augment": lambda: jax.block_until_ready(augment({}, batch)),
     **_products(),
   }
   if config.gcl:
-    step = workload.make_contrast_step(config)
+    contrast = workload.make_contrast_step(config)
     problem = workload.contrast_problem(config, state, batch)
-    calls["contrast"] = _repeated(step, *problem)
-    used = step.lower(*problem).compile().memory_analysis()
+    calls["contrast"] = _repeated(contrast, *problem)
+    used = contrast.lower(*problem).compile().memory_analysis()
     known["contrast_temp_mb"] = used.temp_size_in_bytes / 1e6
   clips = workload.random_clips(config)
   arguments = {"seed": 0, "epoch": 0, "repeats": 1, "batch_size": INPUT_BATCH}

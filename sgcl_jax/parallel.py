@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
@@ -26,8 +27,8 @@ MAX_CPU_DEVICES = 8
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(state, batch) -> (state, metrics)` over the local devices.
 
-  The batch is split along its first axis; the state is donated. The result has
-  a `lower`, as that of `jax.jit`.
+  The batch is split along its first axis; the state is donated, and first comes
+  of `replicate`. The result has a `lower`, as that of `jax.jit`.
   """
   mapped = jax.pmap(
     step,
@@ -36,9 +37,10 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
     out_axes=(None, None),
     donate_argnums=0,
   )
+  tidied = _tidied(mapped)
 
   def run(state, batch):
-    return mapped(state, _split(batch))
+    return tidied(state, _split(batch))
 
   run.lower = lambda state, batch: mapped.lower(state, _split(batch))
   return run
@@ -46,13 +48,28 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(variables, batch) -> [N, ...]` over the local devices."""
-  mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0))
+  mapped = _tidied(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0)))
 
   def run(variables, batch):
     result = mapped(variables, _split(batch))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
 
   return run
+
+
+def replicate(state: Any) -> Any:
+  """Returns a copy of a tree of arrays as a training step returns its state.
+
+  For arrays that lie elsewhere the step would be compiled once, and for those
+  that it returns once more.
+  """
+  copy = jax.pmap(
+    lambda state, _: jax.tree.map(jnp.copy, state),
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
+  return copy(state, np.zeros(jax.local_device_count()))
 
 
 def repeat_on_devices(
@@ -130,6 +147,21 @@ def _is_cpu_alone():
 
 def _add_flags(flags):
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+
+
+def _tidied(function):
+  """Returns a function that tidies up after its first call, a compilation."""
+  is_first = True
+
+  def run(*args):
+    nonlocal is_first
+    result = function(*args)
+    if is_first:
+      machine.fill_holes()
+      is_first = False
+    return result
+
+  return run
 
 
 def _split(batch):

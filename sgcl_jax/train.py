@@ -6,7 +6,6 @@ import os
 import time
 from typing import Any
 
-import jax
 import numpy as np
 import tqdm
 from ml_collections import ConfigDict
@@ -85,9 +84,7 @@ def _train(config, workdir, clips, test_clips, optimizer, state):
     first_epoch = _check_progress(config, checkpoints.metadata(), metadata)
     state = checkpoints.restore(state, metadata["model"])
     print(f"resumed after epoch {first_epoch}")
-  # On the host, since the first step donates what it is given.
-  state = jax.tree.map(np.asarray, state)
-
+  state = parallel.replicate(state)
   train_step = build.make_train_step(config, optimizer)
   evaluator = evaluate.make_evaluator(config, test_clips)
   recorder = metrics.Recorder(workdir, int(state.step))

@@ -151,9 +151,9 @@ def make_contrast_step(config: ConfigDict) -> Callable[..., Any]:
 def contrast_problem(
   config: ConfigDict, state: state_lib.TrainState, batch: dict[str, np.ndarray]
 ) -> tuple[Any, dict[str, np.ndarray]]:
-  """Returns random arguments of `make_contrast_step`'s result, banks copied."""
+  """Returns random arguments of `make_contrast_step`'s result."""
   source = build.contrasted(config, state.variables())
   shape = (config.batch_size, *source.shape[1:])
   noise = np.random.default_rng(2).normal(size=shape).astype(source.dtype)
   carry = state.params["projection"], state.banks
-  return jax.tree.map(jnp.copy, carry), {**batch, "source": noise}
+  return parallel.replicate(carry), {**batch, "source": noise}

@@ -75,6 +75,37 @@ def finished(finished_path, tiny_config):
   return finished_path
 
 
+def test_the_step_is_compiled_once(tiny_config, tmp_path, monkeypatch):
+  """Not again for the arrays that it returns itself."""
+  compiled = []
+  per_step = []
+  make = build.make_train_step
+
+  def make_counted(*args):
+    step = make(*args)
+
+    def run(*args):
+      before = len(compiled)
+      result = step(*args)
+      per_step.append(len(compiled) - before)
+      return result
+
+    return run
+
+  def listen(event, _, **__):
+    if event == "/jax/core/compile/backend_compile_duration":
+      compiled.append(event)
+
+  monkeypatch.setattr(build, "make_train_step", make_counted)
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    train.run(tiny_config(**{"optim.num_epochs": 2}), tmp_path / "run")
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  assert per_step[0] > 0
+  assert per_step[1:] == [0] * (2 * STEPS_PER_EPOCH - 1)
+
+
 def test_a_run_leaves_its_record(finished_path, tiny_config, capsys):
   finished = finished_path
   summary = train.run(tiny_config(), finished)
