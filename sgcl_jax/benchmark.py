@@ -19,7 +19,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from absl import flags
@@ -113,7 +112,6 @@ def _calls(config):
   optimizer = build.make_optimizer(config, 1_000)
   state = workload.init_state(config, optimizer)
   batch = workload.random_batch(config)
-  variables = jax.tree.map(jnp.copy, state.variables())
   weights = jax.tree.leaves(state.params["backbone"])
   known = {"num_params": sum(x.size for x in weights), "gflop_per_clip": None}
   operations = flops.forward(
@@ -129,8 +127,10 @@ def _calls(config):
   inference = build.make_eval_step(config)
   augment = workload.make_augment_step(config)
   calls = {
-    "train": _repeated(step, parallel.replicate(state), batch),
-    "inference": lambda: jax.block_until_ready(inference(variables, batch)),
+    "train": _repeated(step, state, batch),
+    "inference": lambda: jax.block_until_ready(
+      inference(state.variables(), batch)
+    ),
     "augment": lambda: jax.block_until_ready(augment({}, batch)),
     **_products(),
   }

@@ -27,8 +27,10 @@ MAX_CPU_DEVICES = 8
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(state, batch) -> (state, metrics)` over the local devices.
 
-  The batch is split along its first axis; the state is donated, and first comes
-  of `replicate`. The result has a `lower`, as that of `jax.jit`.
+  The batch is split along its first axis. The state is donated, but for that of
+  the first call, which is copied to where a step leaves its own: else the step
+  would be compiled for the one, and again for the other. The result has a
+  `lower`, as that of `jax.jit`.
   """
   mapped = jax.pmap(
     step,
@@ -37,10 +39,10 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
     out_axes=(None, None),
     donate_argnums=0,
   )
-  tidied = _tidied(mapped)
+  call = _tidied(mapped, place=_replicate)
 
   def run(state, batch):
-    return tidied(state, _split(batch))
+    return call(state, _split(batch))
 
   run.lower = lambda state, batch: mapped.lower(state, _split(batch))
   return run
@@ -55,21 +57,6 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
 
   return run
-
-
-def replicate(state: Any) -> Any:
-  """Returns a copy of a tree of arrays as a training step returns its state.
-
-  For arrays that lie elsewhere the step would be compiled once, and for those
-  that it returns once more.
-  """
-  copy = jax.pmap(
-    lambda state, _: jax.tree.map(jnp.copy, state),
-    axis_name=AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-  )
-  return copy(state, np.zeros(jax.local_device_count()))
 
 
 def repeat_on_devices(
@@ -149,19 +136,34 @@ def _add_flags(flags):
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 
-def _tidied(function):
-  """Returns a function that tidies up after its first call, a compilation."""
+def _tidied(function, place=lambda x: x):
+  """Returns a function whose first call, which compiles, tidies up afterwards.
+
+  That call is also the only one whose first argument is placed.
+  """
   is_first = True
 
-  def run(*args):
+  def run(carried, batch):
     nonlocal is_first
-    result = function(*args)
-    if is_first:
-      machine.fill_holes()
-      is_first = False
+    if not is_first:
+      return function(carried, batch)
+    result = function(place(carried), batch)
+    machine.fill_holes()
+    is_first = False
     return result
 
   return run
+
+
+def _replicate(state):
+  """Returns a copy of a tree of arrays, placed as a step returns its state."""
+  copy = jax.pmap(
+    lambda state, _: jax.tree.map(jnp.copy, state),
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
+  return copy(state, np.zeros(jax.local_device_count()))
 
 
 def _split(batch):

@@ -84,7 +84,7 @@ def _train(config, workdir, clips, test_clips, optimizer, state):
     first_epoch = _check_progress(config, checkpoints.metadata(), metadata)
     state = checkpoints.restore(state, metadata["model"])
     print(f"resumed after epoch {first_epoch}")
-  state = parallel.replicate(state)
+
   train_step = build.make_train_step(config, optimizer)
   evaluator = evaluate.make_evaluator(config, test_clips)
   recorder = metrics.Recorder(workdir, int(state.step))

@@ -156,4 +156,4 @@ def contrast_problem(
   shape = (config.batch_size, *source.shape[1:])
   noise = np.random.default_rng(2).normal(size=shape).astype(source.dtype)
   carry = state.params["projection"], state.banks
-  return parallel.replicate(carry), {**batch, "source": noise}
+  return carry, {**batch, "source": noise}
