@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How every command parses its arguments, reports a mistake and ends.
+
+A command is a function `main(argv)`: it parses with a `Parser` of its own and
+raises `errors.UserError` on a mistake. `run` calls it from the shell.
+"""
+
+import argparse
+import contextlib
+import difflib
+import importlib.util
+import json
+import os
+import pathlib
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+import sgcl_jax
+from sgcl_jax import errors
+
+# What a command says after a Ctrl-C that costs nothing.
+RESUMABLE = "interrupted; the same command goes on from here"
+
+
+def run(
+  main: Callable[[], Any],
+  *,
+  interrupted: str = "interrupted",
+) -> None:
+  """Calls a command's `main` and ends the process if it fails.
+
+  Exit codes: 0, 1 after a mistake or a refusal of the operating system, 128
+  plus the number of a signal. Any other exception is a bug, and its traceback
+  names the file and line.
+
+  Args:
+    main: Called without arguments; parses `sys.argv`.
+    interrupted: Printed after a Ctrl-C.
+  """
+  # A scheduler's SIGTERM, too, must not leave anything half-written.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  try:
+    main()
+  except errors.UserError as error:
+    _fail(str(error))
+  except OSError as error:
+    _fail(_in_one_line(error))
+  except KeyboardInterrupt:
+    print(interrupted, file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
+
+
+class Parser(argparse.ArgumentParser):
+  """Parses one command's arguments; a mistake is a `ConfigError`."""
+
+  def __init__(self, module: str, description: str):
+    """Declares `--help` and `--version`.
+
+    Args:
+      module: As in `python -m <module>`.
+      description: Printed by `--help`, usually the module's docstring.
+    """
+    super().__init__(
+      f"python -m {module}",
+      description=description,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+    )
+    version = f"sgcl_jax {sgcl_jax.__version__}"
+    self.add_argument("--version", action="version", version=version)
+    self._has_config = False
+
+  def add_json(self, what: str) -> None:
+    """Declares `--json`, see `print_result`."""
+    self.add_argument(
+      "--json",
+      action="store_true",
+      help=f"print {what} as one JSON object, and nothing else",
+    )
+
+  def add_config(self, default: str | None = None) -> None:
+    """Declares `--config FILE[:options]` and its fields `--config.<key>=...`.
+
+    The parsed arguments hold the ConfigDict in `config`, None if the option is
+    missing and has no default, the stem of the file's name in `config_name`,
+    and the keys that were set in `overrides`.
+    """
+    self._has_config = True
+    self.add_argument(
+      "--config",
+      default=default,
+      metavar="FILE[:OPTIONS]",
+      help="an experiment of configs/, with options after a colon; each of its"
+      " fields can be set too, as in --config.optim.base_lr=0.05",
+    )
+
+  def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    """Parses `sys.argv` or the given arguments.
+
+    Raises:
+      ConfigError: If they make no sense.
+    """
+    parsed, rest = self.parse_known_args(args, namespace)
+    if self._has_config:
+      parsed.config_name = None
+      parsed.overrides = ()
+      if parsed.config is not None:
+        file, _, _ = parsed.config.partition(":")
+        parsed.config_name = pathlib.Path(file).stem
+        parsed.config, rest, parsed.overrides = _override(
+          load_config(parsed.config), rest
+        )
+      elif any(argument.startswith("--config.") for argument in rest):
+        raise errors.ConfigError("--config.<key>=... needs --config FILE")
+    if rest:
+      raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}")
+    return parsed
+
+  def error(self, message: str) -> NoReturn:
+    raise errors.ConfigError(message)
+
+
+def require_config(args: argparse.Namespace) -> ConfigDict:
+  """Returns the config of parsed arguments, or raises ConfigError."""
+  if args.config is None:
+    raise errors.ConfigError(
+      "--config is missing, as in --config configs/ctrgcn_ntu60.py"
+    )
+  return args.config
+
+
+@contextlib.contextmanager
+def messages(json_only: bool) -> Iterator[None]:
+  """Sends what is printed to standard error if only JSON may be printed."""
+  with contextlib.redirect_stdout(sys.stderr if json_only else sys.stdout):
+    yield
+
+
+def print_json(result: dict[str, Any]) -> None:
+  """Prints the result of a command that was called with `--json`."""
+  print(json.dumps(result, indent=1))
+
+
+def load_config(spec: str) -> ConfigDict:
+  """Runs the `get_config` of a config file.
+
+  Args:
+    spec: `FILE`, or `FILE:options` with the argument of `get_config`.
+
+  Raises:
+    ConfigError: If there is no such file, or it fails; names its line.
+  """
+  path, _, options = spec.partition(":")
+  if not os.path.isfile(path):
+    raise errors.ConfigError(f"there is no config file {path}")
+  loaded = importlib.util.spec_from_file_location("loaded_config", path)
+  if loaded is None:
+    raise errors.ConfigError(f"--config={path} is not a Python file")
+  module = importlib.util.module_from_spec(loaded)
+  try:
+    loaded.loader.exec_module(module)
+    config = module.get_config(*([options] if options else []))
+  except errors.UserError:
+    raise
+  except Exception as error:
+    raise errors.ConfigError(_locate(error, path)) from error
+  if not isinstance(config, ConfigDict):
+    raise errors.ConfigError(f"get_config of {path} returns no ConfigDict")
+  return config
+
+
+def _locate(error, path):
+  """Returns an error's text after the last line of the file that led to it."""
+  text = f"{type(error).__name__}: {_in_one_line(error)}"
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [
+    f.lineno
+    for f in frames
+    if os.path.realpath(f.filename) == os.path.realpath(path)
+  ]
+  return f"{path}, line {lines[-1]}: {text}" if lines else f"{path}: {text}"
+
+
+def _override(config, rest):
+  """Sets fields `--config.<key>=...`; returns what is left, and the keys."""
+  known = list(_flatten(config))
+  keys = []
+  for argument in rest:
+    if argument.startswith("--config."):
+      key = argument.removeprefix("--config.").partition("=")[0]
+      if key not in known:
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean config.{close[0]}?" if close else ""
+        raise errors.ConfigError(f"unknown key config.{key}{hint}")
+      keys.append(key)
+  # A set of flags of its own, so that any two commands can be imported.
+  values = flags.FlagValues()
+  argv = ["", *rest]
+  try:
+    holder = config_flags.DEFINE_config_dict(
+      "config", config, flag_values=values, sys_argv=argv
+    )
+    left = values(argv)[1:]
+  except flags.UnrecognizedFlagError as error:
+    raise errors.ConfigError(f"unknown option --{error.flagname}") from error
+  except (flags.Error, ValueError, TypeError) as error:
+    raise errors.ConfigError(_in_one_line(error)) from error
+  return holder.value, left, tuple(keys)
+
+
+def _flatten(config, prefix=""):
+  for name, value in config.items():
+    yield f"{prefix}{name}"
+    if isinstance(value, ConfigDict):
+      yield from _flatten(value, f"{prefix}{name}.")
+
+
+def _in_one_line(error):
+  return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message):
+  print(f"error: {message}", file=sys.stderr)
+  sys.exit(1)

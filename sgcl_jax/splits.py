@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which cells of a data set make up a split.
+
+A data set with two protocols is stored once, in cells such as
+`xsub_train_xview_test`; the split `xsub_train` is the sum of its two cells.
+"""
+
+from collections.abc import Iterable
+
+# Cross-subject, cross-view and cross-setup (NTU RGB+D 60 and 120).
+PROTOCOLS = ("xsub", "xview", "xset")
+
+
+def make_cell(*splits: str) -> str:
+  """Returns the cell of clips that are in all of these splits."""
+  return "_".join(splits)
+
+
+def get_splits(cell: str) -> tuple[str, ...]:
+  """Returns the splits that a cell is part of, its own name without protocols.
+
+  `xsub_train_xview_test` is part of `xsub_train` and `xview_test`, `train` of
+  `train` alone.
+  """
+  words = cell.split("_")
+  pairs = tuple(zip(words[::2], words[1::2], strict=False))
+  if len(words) % 2 or any(name not in PROTOCOLS for name, _ in pairs):
+    return (cell,)
+  return tuple(f"{protocol}_{part}" for protocol, part in pairs)
+
+
+def find_cells(split: str, cells: Iterable[str]) -> list[str]:
+  """Returns the cells that make up a split, sorted; none if it is unknown."""
+  return sorted(cell for cell in cells if split in get_splits(cell))
