@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""2s-AGCN with SkeletonGCL on data of one's own (docs/CUSTOM_DATA.md).
+r"""2s-AGCN with SkeletonGCL on your own data (docs/CUSTOM_DATA.md).
 
 python -m sgcl_jax.main --config configs/agcn_custom.py
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from sgcl_jax import errors
+
 MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
 # Options of every experiment.
 OPTIONS = {
@@ -24,7 +26,7 @@ def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
       choices, of which the first is the default.
 
   Raises:
-    ValueError: If an option or its value is unknown.
+    ConfigError: If an option or its value is unknown.
   """
   parsed = ConfigDict(
     {
@@ -35,7 +37,7 @@ def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
   for item in filter(None, (arg or "").split(",")):
     name, _, value = item.partition("=")
     if name not in options:
-      raise ValueError(
+      raise errors.ConfigError(
         f"unknown option {name!r}; {_nearest(name, options)}options are"
         f" {', '.join(options)}"
       )
@@ -45,7 +47,7 @@ def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
     else:
       choices = {choice: choice for choice in options[name]}
     if value not in choices:
-      raise ValueError(
+      raise errors.ConfigError(
         f"option {name}={value!r} is not one of {', '.join(choices)}"
       )
     parsed[name] = choices[value]
@@ -56,7 +58,7 @@ def base() -> ConfigDict:
   """Returns the fields of every experiment, at the paper's defaults."""
   config = ConfigDict()
   config.seed = 1
-  config.recipe = "paper"
+  config.preset = "paper"
   config.backbone = "ctrgcn"
   # Fields of the backbone's module; None is its own default.
   config.model = ConfigDict()
@@ -93,7 +95,7 @@ def base() -> ConfigDict:
   config.gcl = True
   config.contrast = ConfigDict()
   # The switches of the paper's tables: their other values, and which do not go
-  # together, are in sgcl_jax/contrast/objective.py and docs/ABLATIONS.md.
+  # together, are in sgcl_jax/contrast/switches.py and docs/ABLATIONS.md.
   config.contrast.variant = "paper"  # released: the authors' published code.
   config.contrast.memory = "both"
   config.contrast.source = "graph"
@@ -142,7 +144,7 @@ def _ntu(config, name, num_classes, split, modality):
       "prepare": f"python -m data_prep.{name} --raw DIR",
       "split": split,
       "modality": modality,
-      "recipe": "ntu",
+      "transform": "ntu",
       "window": 64,
       "max_angle": 0.3,  # Radians.
       "repeats": 1,
@@ -170,7 +172,7 @@ def ucla(config: ConfigDict, modality: str) -> None:
       "train_split": "train",
       "test_split": "test",
       "modality": modality,
-      "recipe": "ucla",
+      "transform": "ucla",
       "window": 52,
       "max_angle": 60.0,  # Degrees.
       "repeats": 5,  # Passes over the clips in one epoch.
@@ -184,9 +186,9 @@ def ucla(config: ConfigDict, modality: str) -> None:
 
 
 def custom(config: ConfigDict, modality: str) -> None:
-  """Sets data of one's own (docs/CUSTOM_DATA.md), trained like NTU RGB+D.
+  """Sets your own data (docs/CUSTOM_DATA.md), trained like NTU RGB+D.
 
-  The data set tells classes, persons and joint layout.
+  Classes, persons and joint layout are read from the data set's metadata.
   """
   _ntu(config, "custom", None, "all", modality)
   config.num_classes = config_dict.placeholder(int)
@@ -206,7 +208,7 @@ def ctrgcn_ucla_optim(config: ConfigDict) -> None:
 
 def short(config: ConfigDict) -> None:
   """Ours: what two quiet CPU cores train on NW-UCLA in under an hour."""
-  config.recipe = "short"
+  config.preset = "short"
   config.data.window = 32  # Half of the clips have 31 frames or fewer.
   config.optim.num_epochs = 8
   config.optim.warmup_epochs = 1

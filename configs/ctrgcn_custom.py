@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""CTR-GCN with SkeletonGCL on data of one's own (docs/CUSTOM_DATA.md).
+r"""CTR-GCN with SkeletonGCL on your own data (docs/CUSTOM_DATA.md).
 
 python -m sgcl_jax.main --config configs/ctrgcn_custom.py
 

@@ -12,13 +12,13 @@ from configs import common
 
 def get_config(arg=None):
   """Options: modality=<stream>, gcl=true|false,
-  contrast=paper|released, recipe=paper|short."""
-  arg = common.parse_arg(arg, recipe=("paper", "short"), **common.OPTIONS)
+  contrast=paper|released, preset=paper|short."""
+  arg = common.parse_arg(arg, preset=("paper", "short"), **common.OPTIONS)
   config = common.base()
   common.ucla(config, arg.modality)
   common.contrast(config, arg)
   # The released command is for NTU alone; batch and repeats are CTR-GCN's.
   common.infogcn(config)
-  if arg.recipe == "short":
+  if arg.preset == "short":
     common.short(config)
   return config

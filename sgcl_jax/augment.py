@@ -2,7 +2,7 @@
 """From a whole clip to a network input: crop, resize, rotate, modality.
 
 Pure functions of one clip, mapped over the batch inside the jitted step. Each
-recipe is a draw (of what is random) and an application of it.
+transform is a draw of its random numbers and an application of them.
 """
 
 import functools
@@ -185,66 +185,48 @@ def to_modality(
   return clip
 
 
-def make_augment(
-  recipe: str, modality: str, window: int, skeleton: str, max_angle: float
+def make_transform(
+  name: str,
+  *,
+  modality: str,
+  window: int,
+  layout: skeletons.Skeleton,
+  max_angle: float,
 ) -> Callable[..., jax.Array]:
   """Builds the function from padded clips to network inputs.
 
   Args:
-    recipe: `ntu` (crop, resize, rotate) or `ucla` (rotate, scale, sample).
+    name: `ntu` (crop, resize, rotate) or `ucla` (rotate, scale, sample).
     modality: One of `MODALITIES`.
     window: Frames of the network input.
-    skeleton: Joint layout.
+    layout: Joint layout.
     max_angle: Largest rotation in training, radians (ntu) or degrees (ucla).
 
   Returns:
-    augment(skeleton [N, T, M, V, C], num_frames [N], keys [N] or None) ->
+    transform(skeleton [N, T, M, V, C], num_frames [N], keys [N] or None) ->
     [N, M, window, V, C]; without keys, the transform of the test.
 
   Raises:
-    ConfigError: If the recipe or the modality is unknown.
+    ConfigError: If the transform or the modality is unknown.
   """
-  layout = skeletons.get(skeleton)
-
-  def ntu(clip, num_frames, key):
-    del num_frames  # Frames that were lost inside do not count, as released.
-    num_frames = count_frames(clip)
-    if key is None:
-      draw = center_ntu(num_frames, max_frames=len(clip))
-    else:
-      # The shortest crop is 64 frames whatever the window, as in the reference.
-      draw = draw_ntu(key, num_frames, min_length=64, max_angle=max_angle)
-      if layout.dimensions == 2:  # In the plane, which leaves the score alone.
-        draw = draw._replace(angles=draw.angles.at[:2].set(0))
-    return apply_ntu(clip, draw, window)
-
-  def ucla(clip, num_frames, key):
-    if key is None:
-      draw = spread_ucla(num_frames, window=window)
-    else:
-      draw = draw_ucla(
-        key, num_frames, window=window, max_degrees=int(max_angle)
-      )
-    return apply_ucla(clip, num_frames, draw, layout.center)
-
-  recipes = {"ntu": ntu, "ucla": ucla}
-  for what, name, known in (
-    ("recipe", recipe, recipes),
+  transforms = {"ntu": _transform_ntu, "ucla": _transform_ucla}
+  for what, value, known in (
+    ("transform", name, transforms),
     ("modality", modality, MODALITIES),
   ):
-    if name not in known:
+    if value not in known:
       raise errors.ConfigError(
-        f"unknown {what} {name!r}; known: {', '.join(known)}"
+        f"unknown {what} {value!r}; known: {', '.join(known)}"
       )
-
-  if recipe == "ucla" and layout.dimensions == 2:
+  if name == "ucla" and layout.dimensions == 2:
     raise errors.ConfigError(
-      "config.data.recipe=ucla turns clips in space; 2D joints need recipe=ntu"
+      "config.data.transform=ucla turns clips in space; 2D joints need"
+      " transform=ntu"
     )
 
-  def augment(skeleton, num_frames, keys):
+  def transform(skeleton, num_frames, keys):
     def one(clip, num_frames, key):
-      clip = recipes[recipe](clip, num_frames, key)
+      clip = transforms[name](clip, num_frames, key, window, layout, max_angle)
       clip = to_modality(clip, modality, layout)
       return clip.transpose(1, 0, 2, 3)  # [M, window, V, C]
 
@@ -253,4 +235,25 @@ def make_augment(
       return jax.vmap(one)(skeleton, num_frames)
     return jax.vmap(one)(skeleton, num_frames, keys)
 
-  return augment
+  return transform
+
+
+def _transform_ntu(clip, num_frames, key, window, layout, max_angle):
+  del num_frames  # As released, frames that are zero inside do not count.
+  num_frames = count_frames(clip)
+  if key is None:
+    draw = center_ntu(num_frames, max_frames=len(clip))
+  else:
+    # The shortest crop is 64 frames whatever the window, as in the reference.
+    draw = draw_ntu(key, num_frames, min_length=64, max_angle=max_angle)
+    if layout.dimensions == 2:  # In the plane, which leaves the score alone.
+      draw = draw._replace(angles=draw.angles.at[:2].set(0))
+  return apply_ntu(clip, draw, window)
+
+
+def _transform_ucla(clip, num_frames, key, window, layout, max_angle):
+  if key is None:
+    draw = spread_ucla(num_frames, window=window)
+  else:
+    draw = draw_ucla(key, num_frames, window=window, max_degrees=int(max_angle))
+  return apply_ucla(clip, num_frames, draw, layout.center)

@@ -12,45 +12,47 @@ import jaxlib
 import numpy as np
 import orbax.checkpoint as ocp
 import tqdm
-from ml_collections import ConfigDict
 
-from sgcl_jax import (
-  build,
-  checkpoint,
-  errors,
-  input_pipeline,
-  metrics,
-  parallel,
-)
-from sgcl_jax import workdir as workdir_lib
+from sgcl_jax import errors, experiment, input_pipeline, state, steps
+from sgcl_jax.devices import parallel
+from sgcl_jax.runs import checkpoint, files, record, scores, workdir
 
-SUMMARY = "summary.json"
+# The backbone's variables -> scores of the clips.
+Evaluator = Callable[[dict[str, Any]], scores.Scores]
 
 
 def make_evaluator(
-  config: ConfigDict, clips: input_pipeline.Clips
-) -> Callable[[dict[str, Any]], np.ndarray]:
-  """Builds a function from the backbone's variables to logits [n, L]."""
-  step = build.make_eval_step(config)
-  batch_size = parallel.padded_size(config.eval_batch_size)
+  parts: experiment.Experiment, clips: input_pipeline.Clips
+) -> Evaluator:
+  """Builds the function that evaluates variables on clips."""
+  step = parallel.map_eval_step(
+    steps.make_eval_step(parts.model, parts.transform)
+  )
+  batch_size = parallel.padded_size(parts.source.eval_batch_size)
 
   def evaluate(variables):
-    parts = []
+    logits = []
     batches = input_pipeline.eval_batches(clips, batch_size)
     total = -(-len(clips) // batch_size)
     for rows, batch in tqdm.tqdm(
       batches, "evaluate", total, leave=False, disable=None
     ):
-      parts.append(np.asarray(step(variables, batch))[: len(rows)])
-    logits = np.concatenate(parts)
-    assert len(logits) == len(clips), (len(logits), len(clips))
-    return logits
+      logits.append(np.asarray(step(variables, batch))[: len(rows)])
+    found = scores.Scores(clips.names, clips.labels, np.concatenate(logits))
+    assert len(found.logits) == len(clips), (len(found.logits), len(clips))
+    return found
 
   return evaluate
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+def run(
+  parts: experiment.Experiment, directory: str | os.PathLike
+) -> dict[str, Any]:
   """Evaluates the newest checkpoint of a run and writes what it found.
+
+  Args:
+    parts: Of the run.
+    directory: Its workdir.
 
   Returns:
     The content of `summary.json`.
@@ -60,32 +62,37 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
     CheckpointError: If there is no checkpoint, or one of another model.
     DataError: If the data set is missing, damaged or of another layout.
   """
-  build.resolve(config)
-  build.check(config)
-  workdir_lib.check_evaluation(config, workdir)
-  clips = build.load_clips(config, "test")
-  checkpoints = checkpoint.Checkpoints(workdir)
-  variables = checkpoints.restore_model(
-    build.init_shapes(config), build.model_identity(config)
-  )
-  metadata = checkpoints.metadata()
-  checkpoints.close()
-  # Imported weights do not tell, nor do runs that are older than the key.
-  trained = tuple(metadata.get("classes", clips.class_names))
-  if trained != clips.class_names:
-    raise errors.WorkdirError(
-      f"{workdir} was trained on other classes than {config.data.dir} has:"
-      f" {', '.join(trained)}, not {', '.join(clips.class_names)}"
+  clips = parts.source.load_test()
+  return finish(parts, directory, clips, make_evaluator(parts, clips))
+
+
+def finish(
+  parts: experiment.Experiment,
+  directory: str | os.PathLike,
+  clips: input_pipeline.Clips,
+  evaluator: Evaluator,
+) -> dict[str, Any]:
+  """Does what `run` does, with clips and evaluator that exist already."""
+  checkpoints = checkpoint.Checkpoints(directory)
+  try:
+    metadata = checkpoints.metadata()
+    if "imported_from" not in metadata:
+      workdir.check_evaluation(parts.record, directory)
+    variables = checkpoints.restore_model(
+      state.variable_shapes(parts.model, parts.clip), parts.identity
     )
-  logits = make_evaluator(config, clips)(variables)
-  _write_scores(config, workdir, clips, logits)
+  finally:
+    checkpoints.close()
+  _check_classes(metadata, clips, parts.source.data_dir, directory)
+  found = evaluator(variables)
+  scores.write(scores.find_path(directory, parts.record), found)
   summary = {
-    **accuracy(logits, clips.labels),
+    **found.accuracy(),
     "num_clips": len(clips),
     "epoch": metadata["epoch"],
     "seed": metadata["seed"],
-    "best_epoch_on_test": best_on_test(workdir, metadata["epoch"]),
-    "matmul_precision": config.matmul_precision,
+    "best_epoch_on_test": best_on_test(directory, metadata["epoch"]),
+    "matmul_precision": parts.record["matmul_precision"],
     "device": parallel.describe_devices(),
     "versions": {
       "jax": jax.__version__,
@@ -95,20 +102,12 @@ def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
       "numpy": np.__version__,
     },
   }
-  workdir_lib.write_json(pathlib.Path(workdir) / SUMMARY, summary)
+  files.write_json(pathlib.Path(directory) / workdir.SUMMARY, summary)
   return summary
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """Returns top1 and top5 in percent."""
-  return {
-    "top1": metrics.top_k(logits, labels, 1),
-    "top5": metrics.top_k(logits, labels, 5),
-  }
-
-
 def best_on_test(
-  workdir: str | os.PathLike, num_epochs: int
+  directory: str | os.PathLike, num_epochs: int
 ) -> dict[str, float] | None:
   """Returns the epoch that was best on the test set: an extra, not the result.
 
@@ -116,7 +115,7 @@ def best_on_test(
   """
   lines = [
     line
-    for line in metrics.read(workdir)
+    for line in record.read(directory)
     if line["split"] == "test" and line["epoch"] <= num_epochs
   ]
   if not lines:
@@ -125,15 +124,11 @@ def best_on_test(
   return {"epoch": best["epoch"], "top1": best["top1"]}
 
 
-def scores_path(config: ConfigDict, workdir: str | os.PathLike) -> pathlib.Path:
-  """Returns where a run's names, labels and logits of the test clips are."""
-  name = f"{config.data.split}_{config.data.modality}.npz"
-  return pathlib.Path(workdir) / "scores" / name
-
-
-def _write_scores(config, workdir, clips, logits):
-  path = scores_path(config, workdir)
-  path.parent.mkdir(exist_ok=True)
-  temporary = path.with_suffix(".tmp.npz")
-  np.savez(temporary, names=clips.names, labels=clips.labels, logits=logits)
-  os.replace(temporary, path)
+def _check_classes(metadata, clips, data_dir, directory):
+  # Imported weights and older runs store no class list.
+  trained = tuple(metadata.get("classes", clips.class_names))
+  if trained != clips.class_names:
+    raise errors.WorkdirError(
+      f"{directory} was trained on other classes than {data_dir} has:"
+      f" {', '.join(trained)}, not {', '.join(clips.class_names)}"
+    )

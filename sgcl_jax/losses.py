@@ -1,10 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses of the backbones themselves; those of the contrast have their own
-package."""
+"""The backbones' own losses, as (sum, count); the contrast has a package."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from sgcl_jax import models
+
+
+class Weights(NamedTuple):
+  """What the loss of a backbone consists of.
+
+  Attributes:
+    label_smoothing: Share of the target that is spread over all classes.
+    latent_prior: Weight of InfoGCN's `latent_prior_distance`.
+    latent_mean: Weight of InfoGCN's `latent_mean_norm`.
+  """
+
+  label_smoothing: float = 0.0
+  latent_prior: float = 0.0
+  latent_mean: float = 0.0
+
+
+def backbone_terms(
+  outputs: models.Outputs,
+  labels: jax.Array,
+  constants: dict[str, jax.Array],
+  weights: Weights,
+  gather: Callable[[jax.Array], jax.Array],
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+  """Returns the terms of a backbone's loss as (sum, count).
+
+  Args:
+    outputs: Of this replica's N clips.
+    labels: [N].
+    constants: Variables that are not trained; InfoGCN's `z_prior`.
+    weights: Of the terms; one of weight 0 is left out.
+    gather: Joins [N, ...] of all replicas.
+  """
+  smoothing = weights.label_smoothing
+  terms = {"ce": cross_entropy(outputs.logits, labels, smoothing)}
+  if weights.latent_prior or weights.latent_mean:
+    latent, labels = gather(outputs.latent), gather(labels)
+    distance = latent_prior_distance(latent, labels, constants["z_prior"])
+    # No sums over clips: every replica computes them whole and is one of R.
+    one = jnp.ones((), latent.dtype)
+    norm = latent_mean_norm(latent)
+    terms["latent_prior"] = (weights.latent_prior * distance, one)
+    terms["latent_mean"] = (weights.latent_mean * norm, one)
+  return terms
+
+
+def correct(
+  logits: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns how many of [N, L] logits are right, and how many there are."""
+  hits = (logits.argmax(-1) == labels).astype(logits.dtype)
+  return hits.sum(), jnp.array(len(labels), logits.dtype)
 
 
 def cross_entropy(

@@ -3,73 +3,74 @@
 
 python -m sgcl_jax.main --config configs/ctrgcn_ucla.py:modality=bone,gcl=false
 python -m sgcl_jax.main --config configs/agcn_ucla.py --config.seed=2
+python -m sgcl_jax.main --mode=evaluate --workdir runs/agcn_ucla_xview_joint
 """
 
-import contextlib
-import json
 import os
-import sys
+from collections.abc import Sequence
 
-from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
-from sgcl_jax import errors, parallel
-from sgcl_jax import workdir as workdir_lib
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "An experiment of configs/, with options after a colon."
-)
-_MODE = flags.DEFINE_enum(
-  "mode",
-  "train",
-  ["train", "evaluate"],
-  "Train (and then evaluate), or evaluate the newest checkpoint.",
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Where the run lives; run again, it is resumed."
-)
-_JSON = flags.DEFINE_bool(
-  "json", False, "Print the summary as one JSON object, and nothing else."
-)
+from sgcl_jax import command, errors
+from sgcl_jax.runs import workdir
 
 
-def main() -> None:
-  """Runs one mode."""
-  if _CONFIG.value is None:
-    raise errors.ConfigError(
-      "--config is missing, as in --config configs/ctrgcn_ntu60.py"
-    )
-  overrides = config_flags.get_override_values(flags.FLAGS["config"])
-  if "recipe" in overrides:
-    raise errors.ConfigError(
-      "recipe is an option after the colon: --config FILE:recipe=..."
-    )
-  with contextlib.redirect_stdout(sys.stderr if _JSON.value else sys.stdout):
-    summary = _run(_CONFIG.value)
-  if _JSON.value:
-    print(json.dumps(summary))
-
-
-def _run(config):
-  source = config_flags.get_config_filename(flags.FLAGS["config"])
-  workdir = _WORKDIR.value or os.path.join(
-    "runs", workdir_lib.default_name(source, config)
+def main(argv: Sequence[str] | None = None) -> None:
+  """Command line; see `--help`."""
+  parser = command.Parser("sgcl_jax.main", __doc__)
+  parser.add_config()
+  parser.add_argument(
+    "--mode",
+    choices=("train", "evaluate"),
+    default="train",
+    help="train (and then evaluate), or evaluate the newest checkpoint",
   )
-  print(f"workdir: {workdir}", flush=True)
-  parallel.set_up(config)
-  # Imported late, so that a mistake in the flags is answered at once.
-  from sgcl_jax import evaluate, train
+  parser.add_argument(
+    "--workdir", help="directory of the run; run again, it is resumed"
+  )
+  parser.add_json("the summary")
+  args = parser.parse_args(argv)
+  if "preset" in args.overrides:
+    raise errors.ConfigError(
+      "preset is an option after the colon: --config FILE:preset=..."
+    )
+  if args.config is None and args.mode == "evaluate" and args.workdir:
+    config = ConfigDict(workdir.read_config(args.workdir))
+  else:
+    config = command.require_config(args)
+  with command.messages(args.json):
+    summary = _run(args, config)
+  if args.json:
+    command.print_json(summary)
 
-  run = evaluate.run if _MODE.value == "evaluate" else train.run
-  summary = run(config, workdir)
+
+def _run(args, config):
+  # Imported late, so that a mistake in the arguments is answered at once.
+  from sgcl_jax.devices import set_up
+
+  set_up.configure(
+    config.batch_size,
+    config.matmul_precision,
+    remat=bool(config.model.get("remat")),
+  )
+  from sgcl_jax import evaluate, experiment, train
+  from sgcl_jax.runs import scores
+
+  parts = experiment.make(config)
+  directory = args.workdir or os.path.join(
+    "runs", workdir.default_name(args.config_name, parts.record)
+  )
+  print(f"workdir: {directory}", flush=True)
+  run = evaluate.run if args.mode == "evaluate" else train.run
+  summary = run(parts, directory)
   weights = f"epoch {summary['epoch']}" if summary["epoch"] else "imported"
   print(
     f"{weights}: top-1 {summary['top1']:.2f} %,"
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"
   )
-  print(f"scores: {evaluate.scores_path(config, workdir)}")
+  print(f"scores: {scores.find_path(directory, parts.record)}")
   return summary
 
 
 if __name__ == "__main__":
-  errors.run_with_flags(main, errors.RESUMABLE)
+  command.run(main, interrupted=command.RESUMABLE)

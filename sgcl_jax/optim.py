@@ -1,37 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch's SGD and its step-wise schedule, as the references train."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 
-def learning_rates(config: ConfigDict) -> np.ndarray:
-  """Returns the rate of each epoch, [num_epochs] float64.
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """The epochs of a training and their learning rates.
 
-  Args:
-    config: `num_epochs`, `base_lr`, `warmup_epochs` (linear, the first epoch
-      already has 1/warmup_epochs of the rate), `decay_epochs` (0-based epochs
-      from which the rate is multiplied by `decay_rate`).
+  Attributes:
+    num_epochs: Epochs of the training.
+    base_lr: Rate after the warm-up.
+    warmup_epochs: The rate rises linearly; the first epoch already has
+      1 / warmup_epochs of it.
+    decay_epochs: 0-based epochs from which the rate is multiplied by
+      `decay_rate`.
+    decay_rate: Factor of each decay.
+    eval_every_epochs: How often the test split is evaluated.
   """
-  epochs = np.arange(config.num_epochs)
-  num_decays = sum(epochs >= epoch for epoch in config.decay_epochs)
-  rates = config.base_lr * config.decay_rate ** np.asarray(num_decays, float)
-  warmup = config.base_lr * (epochs + 1) / max(config.warmup_epochs, 1)
-  return np.where(epochs < config.warmup_epochs, warmup, rates)
+
+  num_epochs: int
+  base_lr: float
+  warmup_epochs: int
+  decay_epochs: tuple[int, ...]
+  decay_rate: float = 0.1
+  eval_every_epochs: int = 1
+
+  def rates(self) -> np.ndarray:
+    """Returns the rate of each epoch, [num_epochs] float64."""
+    epochs = np.arange(self.num_epochs)
+    num_decays = sum(epochs >= epoch for epoch in self.decay_epochs)
+    decay = self.decay_rate ** np.asarray(num_decays, float)
+    warmup = self.base_lr * (epochs + 1) / max(self.warmup_epochs, 1)
+    return np.where(epochs < self.warmup_epochs, warmup, self.base_lr * decay)
+
+  def is_evaluated(self, epoch: int) -> bool:
+    """Tells whether the test split is evaluated after this 0-based epoch."""
+    is_last = epoch + 1 == self.num_epochs
+    return is_last or (epoch + 1) % self.eval_every_epochs == 0
 
 
-def sgd(
-  learning_rate: optax.ScalarOrSchedule, config: ConfigDict
-) -> optax.GradientTransformation:
+@dataclasses.dataclass(frozen=True)
+class Sgd:
   """SGD with weight decay added to the gradient, before the momentum.
 
-  Args:
-    learning_rate: Rate, or a function of the step; it multiplies the update,
-      not the momentum buffer.
-    config: `momentum`, `nesterov`, `weight_decay`.
+  Attributes:
+    momentum: Of the buffer.
+    nesterov: Whether the update looks ahead.
+    weight_decay: Factor of the parameters in their gradient.
   """
-  return optax.chain(
-    optax.add_decayed_weights(config.weight_decay),
-    optax.sgd(learning_rate, config.momentum, config.nesterov),
-  )
+
+  momentum: float
+  nesterov: bool
+  weight_decay: float
+
+  def make(
+    self, learning_rate: optax.ScalarOrSchedule
+  ) -> optax.GradientTransformation:
+    """Builds the optimizer.
+
+    Args:
+      learning_rate: Rate, or a function of the step; it multiplies the update,
+        not the momentum buffer.
+    """
+    return optax.chain(
+      optax.add_decayed_weights(self.weight_decay),
+      optax.sgd(learning_rate, self.momentum, self.nesterov),
+    )
+
+  def follow(
+    self, schedule: Schedule, steps_per_epoch: int
+  ) -> optax.GradientTransformation:
+    """Builds the optimizer whose rate is constant within an epoch."""
+    rates = jnp.asarray(schedule.rates())
+    return self.make(lambda step: rates[step // steps_per_epoch])

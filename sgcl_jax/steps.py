@@ -2,236 +2,116 @@
 """The training and the evaluation step, pure, written against one axis."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax import lax
-from ml_collections import ConfigDict
 
-from sgcl_jax import losses, parallel
-from sgcl_jax import state as state_lib
-from sgcl_jax.contrast import objective
+from sgcl_jax import losses, models, randomness, state
+from sgcl_jax.contrast import base
+from sgcl_jax.devices import parallel
 
-TrainState = state_lib.TrainState
-Metrics = dict[str, jax.Array]
-Pair = tuple[jax.Array, jax.Array]
-
-# What randomness is for. Each purpose has its own stream, so that switching
-# the contrast on changes neither the augmentation nor the initial backbone.
-PURPOSES = (
-  "augment",
-  "sampling",
-  "backbone",
-  "projection",
-  "dropout",
-  "latent",
-)
-
-
-def make_key(seed: int, purpose: str) -> jax.Array:
-  """Returns the key of one purpose of a run."""
-  return jax.random.fold_in(jax.random.key(seed), PURPOSES.index(purpose))
-
-
-def clip_keys(
-  seed: int, purpose: str, step: jax.Array, position: jax.Array
-) -> jax.Array:
-  """Returns one key per clip, from its position [N] in the global batch."""
-  key = jax.random.fold_in(make_key(seed, purpose), step)
-  return jax.vmap(lambda i: jax.random.fold_in(key, i))(position)
+TrainState, Metrics = state.TrainState, state.Metrics
 
 
 def make_train_step(
+  *,
+  seed: int,
   model: nn.Module,
-  head: nn.Module | None,
+  transform: Callable[..., jax.Array],
+  weights: losses.Weights,
+  contrast: base.Contrast | None,
   optimizer: optax.GradientTransformation,
-  augment: Callable[..., jax.Array],
-  config: ConfigDict,
-  temperature: float | None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
   """Builds the step of one replica.
 
   Args:
+    seed: Of the run.
     model: Backbone, x [N, M, T, V, C] -> (logits [N, L], graph [N, S, V, V]).
-    head: Of `objective.make_head`, or None without the contrast.
+    transform: Of `augment.make_transform`.
+    weights: Of the backbone's loss.
+    contrast: Or None.
     optimizer: Gradients -> updates.
-    augment: Of `augment.make_augment`.
-    config: `seed`, `loss` and `contrast`.
-    temperature: tau of the contrast.
 
   Returns:
     train_step(state, batch) -> (state, metrics), to be mapped over
-    `parallel.AXIS`. The metrics are means over the global batch.
+    `parallel.AXIS`.
   """
+  contrast = contrast or base.NONE
 
   def train_step(state, batch):
     def keys(purpose):
-      return clip_keys(config.seed, purpose, state.step, batch["position"])
+      position = batch["position"]
+      return randomness.clip_keys(seed, purpose, state.step, position)
 
-    x = augment(batch["skeleton"], batch["num_frames"], keys("augment"))
+    x = transform(batch["skeleton"], batch["num_frames"], keys("augment"))
     # Equal on all replicas; the layers fold in the clips' positions.
     rngs = {
-      name: jax.random.fold_in(make_key(config.seed, name), state.step)
+      name: randomness.step_key(seed, name, state.step)
       for name in ("dropout", "latent")
     }
 
     def loss_fn(params):
       variables = {**state.variables(), "params": params["backbone"]}
-      (logits, graph), updates = model.apply(
-        variables, x, True, rngs=rngs, mutable=["batch_stats", "intermediates"]
+      out, batch_stats = models.apply_train(model, variables, x, rngs)
+      terms = losses.backbone_terms(
+        out, batch["label"], state.constants, weights, _gather
       )
-      terms = {
-        "ce": losses.cross_entropy(
-          logits, batch["label"], config.loss.label_smoothing
-        )
-      }
-      if config.loss.latent_prior or config.loss.latent_mean:
-        latent = updates["intermediates"]["latent"][0]
-        prior = state.constants["z_prior"]
-        terms |= _latent_terms(latent, batch["label"], prior, config.loss)
-      banks, logged = state.banks, {}
-      if head is not None:
-        source = graph
-        if config.contrast.source == "feature":
-          source = updates["intermediates"]["feature"][0]
-        graph_terms, banks, logged = contrast(
-          head,
-          params["projection"],
-          source,
-          banks,
-          batch,
-          keys("sampling"),
-          config.contrast,
-          temperature,
-        )
-        terms |= graph_terms
-      shares = {name: share(*term) for name, term in terms.items()}
-      logged["accuracy"] = _correct(logits, batch["label"])
-      aux = shares, updates.get("batch_stats", {}), banks, logged
-      return sum(shares.values()), aux
+      outcome = contrast.apply(
+        params["contrast"], state.memory, out, batch, keys("sampling"), _gather
+      )
+      correct = losses.correct(out.logits, batch["label"])
+      logged = {"accuracy": correct, **outcome.logged}
+      metrics = Metrics(*map(share, (terms, outcome.terms, logged)))
+      return _total(metrics), (metrics, batch_stats, outcome.memory)
 
-    grads, (shares, batch_stats, banks, logged) = jax.grad(
-      loss_fn, has_aux=True
-    )(state.params)
+    grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
+    metrics, batch_stats, memory = aux
     # Each replica differentiated its own share of the global loss.
-    grads = lax.psum(grads, parallel.AXIS)
+    grads, metrics = lax.psum((grads, metrics), parallel.AXIS)
+    metrics.values["loss"] = _total(metrics)
+    metrics.values["gradient_norm"] = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    metrics = lax.psum(shares, parallel.AXIS)
-    metrics["loss"] = sum(metrics.values())
-    metrics |= {name: _mean(*pair) for name, pair in logged.items()}
-    metrics["gradient_norm"] = optax.tree.norm(grads)
-    if banks is not None:
-      metrics["bank_fill"] = objective.fill(banks)
     state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       batch_stats=batch_stats,
       opt_state=opt_state,
-      banks=banks,
+      memory=memory,
     )
     return state, metrics
 
   return train_step
 
 
-def contrast(
-  head: nn.Module,
-  params: dict[str, Any],
-  source: jax.Array,
-  banks: objective.Banks | None,
-  batch: dict[str, jax.Array],
-  keys: jax.Array,
-  config: ConfigDict,
-  temperature: float,
-) -> tuple[dict[str, Pair], objective.Banks | None, dict[str, Pair]]:
-  """What the contrast adds to the loss, from the graph on (Eq. 7).
-
-  Args:
-    head: Of `objective.make_head`.
-    params: Of the head.
-    source: Graph [N, S, V, V] or feature [N, F] of this replica's clips.
-    banks: State before the step, None where nothing uses them.
-    batch: Of this replica: `label` [N] and `index` [N].
-    keys: [N] PRNG keys, one per clip.
-    config: `contrast` of a config.
-    temperature: tau.
-
-  Returns:
-    Terms of the loss as (sum, count), the banks after the write, and what to
-    log as (sum, count).
-  """
-  output = head.apply({"params": params}, source)
-  if config.loss == "classifier":
-    terms = {"graph_ce": losses.cross_entropy(output, batch["label"])}
-    return terms, None, {"graph_accuracy": _correct(output, batch["label"])}
-  labels = _gather(batch["label"])
-  if banks is None:
-    # Every replica contrasts the whole batch, and so counts as one of R.
-    contrasts = objective.contrast_within_batch(
-      _gather(output), labels, config, temperature
-    )
-  else:
-    rows = _gather(lax.stop_gradient(output))
-    index = _gather(batch["index"])
-    banks = objective.update_banks(banks, rows, labels, index, config)
-    contrasts = objective.contrast_with_banks(
-      banks, output, batch["label"], keys, config, temperature
-    )
-  # Of the instances, if there are any: those of the classes say less.
-  sums = next(iter(contrasts.values())).diagnostics
-  logged = {"active_anchors": (sums["num_active"], sums["num_anchors"])}
-  for kind in ("positive", "negative"):
-    total = sums[f"{kind}_similarity_sum"]
-    logged[f"{kind}_similarity"] = total, sums[f"num_{kind}s"]
-  terms = {name: (c.loss_sum, c.num_pairs) for name, c in contrasts.items()}
-  return terms, banks, logged
-
-
 def make_eval_step(
-  model: nn.Module, augment: Callable[..., jax.Array]
+  model: nn.Module, transform: Callable[..., jax.Array]
 ) -> Callable[[dict, dict], jax.Array]:
   """Builds eval_step(variables, batch) -> logits [N, L]: the backbone alone."""
 
   def eval_step(variables, batch):
-    x = augment(batch["skeleton"], batch["num_frames"], None)
-    logits, _ = model.apply(variables, x, False)
-    return logits
+    x = transform(batch["skeleton"], batch["num_frames"], None)
+    return models.apply_eval(model, variables, x).logits
 
   return eval_step
 
 
-def _latent_terms(latent, labels, prior, weights):
-  """Returns InfoGCN's own terms, which are not sums over clips."""
-  latent, labels = _gather(latent), _gather(labels)
-  distance = losses.latent_prior_distance(latent, labels, prior)
-  # Every replica computes them whole, and each counts as one of R.
-  one = jnp.ones((), latent.dtype)
-  return {
-    "latent_prior": (weights.latent_prior * distance, one),
-    "latent_mean": (
-      weights.latent_mean * losses.latent_mean_norm(latent),
-      one,
-    ),
-  }
+def share(terms: dict[str, base.Mean]) -> dict[str, jax.Array]:
+  """Returns this replica's part of each global mean, 0 where nothing counts."""
+
+  def divide(total, count):
+    count = lax.psum(lax.stop_gradient(count), parallel.AXIS)
+    return total / jnp.maximum(count, 1)
+
+  return {name: divide(*term) for name, term in terms.items()}
 
 
-def _correct(logits, labels):
-  hits = (logits.argmax(-1) == labels).astype(logits.dtype)
-  return hits.sum(), jnp.array(len(labels), logits.dtype)
+def _total(metrics):
+  terms = {**metrics.backbone_terms, **metrics.contrast_terms}
+  return sum(terms.values())
 
 
 def _gather(x):
   return lax.all_gather(x, parallel.AXIS, tiled=True)
-
-
-def share(total: jax.Array, count: jax.Array) -> jax.Array:
-  """Returns this replica's part of the global mean, 0 where nothing counts."""
-  count = lax.psum(lax.stop_gradient(count), parallel.AXIS)
-  return total / jnp.maximum(count, 1)
-
-
-def _mean(total, count):
-  return lax.psum(share(total, count), parallel.AXIS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training run: build, restore, epochs, evaluate, save."""
+"""A training run: restore, epochs, evaluate, save."""
 
 import math
 import os
@@ -8,107 +8,135 @@ from typing import Any
 
 import numpy as np
 import tqdm
-from ml_collections import ConfigDict
 
 from sgcl_jax import (
-  build,
-  checkpoint,
   errors,
   evaluate,
+  experiment,
   input_pipeline,
-  metrics,
-  optim,
-  parallel,
+  state,
+  steps,
 )
-from sgcl_jax import workdir as workdir_lib
-from sgcl_jax.contrast import feasibility
-
-# The terms of the loss: of the backbone, and of what is done with its graph.
-TERMS = ("ce", "latent_prior", "latent_mean")
-GRAPH_TERMS = ("instance", "semantic", "batch", "graph_ce")
+from sgcl_jax.devices import parallel
+from sgcl_jax.runs import checkpoint, record, workdir
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+def run(
+  parts: experiment.Experiment, directory: str | os.PathLike
+) -> dict[str, Any]:
   """Trains, or goes on training, and evaluates the last epoch.
 
   Args:
-    config: Of `configs/`.
-    workdir: Where everything is written; a run found there is resumed, and
-      its result is that of an uninterrupted one.
+    parts: Of the run.
+    directory: Workdir for everything that is written; a run found there is
+      resumed, and its result is that of an uninterrupted one.
 
   Returns:
     The content of `summary.json`.
 
   Raises:
-    UserError: If the config, the data, the workdir or a checkpoint is not
-      usable, or a loss is not finite.
+    UserError: If the data, the workdir or a checkpoint is not usable, or a loss
+      is not finite.
   """
-  build.resolve(config)
-  build.check(config)
-  workdir_lib.check_resume(config, workdir)
-  clips = build.load_clips(config, "train")
-  test_clips = build.load_clips(config, "test")
-  steps_per_epoch = _steps_per_epoch(config, clips)
-  _check_clips(config, clips, steps_per_epoch)
-  optimizer = build.make_optimizer(config, steps_per_epoch)
-  state = build.init_state(
-    config, optimizer, num_rows=config.data.repeats * len(clips)
-  )
-  if config.init_from:
-    state = _start_from(config, state)
-  plural = "s" if config.optim.num_epochs > 1 else ""
-  with workdir_lib.claim(config, workdir):
+  source, schedule = parts.source, parts.schedule
+  parallel.check_batch_size(source.batch_size, "config.batch_size")
+  workdir.check_resume(parts.record, directory)
+  clips, test_clips = source.load_train(), source.load_test()
+  steps_per_epoch = source.num_steps(len(clips))
+  if parts.contrast is not None:
+    parts.contrast.check_data(
+      np.bincount(clips.labels, minlength=source.num_classes),
+      clips.class_names,
+      schedule.num_epochs,
+      source.repeats,
+    )
+  optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
+  start = _init_state(parts, optimizer, source.repeats * len(clips))
+  evaluator = evaluate.make_evaluator(parts, test_clips)
+  plural = "s" if schedule.num_epochs > 1 else ""
+  with workdir.claim(parts.record, directory):
     print(
       f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
-      f" {config.optim.num_epochs} epoch{plural}"
-      f" of {steps_per_epoch} steps on"
+      f" {schedule.num_epochs} epoch{plural} of {steps_per_epoch} steps on"
       f" {parallel.describe_devices()};"
       " the first step takes longer, as it is compiled",
       flush=True,
     )
-    _train(config, workdir, clips, test_clips, optimizer, state)
-    return evaluate.run(config, workdir)
+    _train(parts, directory, clips, evaluator, optimizer, start)
+    return evaluate.finish(parts, directory, test_clips, evaluator)
 
 
-def _train(config, workdir, clips, test_clips, optimizer, state):
+def make_train_step(parts: experiment.Experiment, optimizer):
+  """Builds the training step, mapped over the devices."""
+  step = steps.make_train_step(
+    seed=parts.seed,
+    model=parts.model,
+    transform=parts.transform,
+    weights=parts.weights,
+    contrast=parts.contrast,
+    optimizer=optimizer,
+  )
+  return parallel.map_train_step(step)
+
+
+def _init_state(parts, optimizer, num_rows):
+  """Returns the initial state, the backbone perhaps that of another run."""
+  start = state.init(
+    parts.model,
+    parts.contrast,
+    optimizer,
+    clip=parts.clip,
+    seed=parts.seed,
+    num_rows=num_rows,
+  )
+  if parts.init_from is None:
+    return start
+  origin = checkpoint.Checkpoints(parts.init_from)
+  variables = origin.restore_model(start.variables(), parts.identity)
+  origin.close()
+  params = {**start.params, "backbone": variables.pop("params")}
+  return start.replace(params=params, **variables)
+
+
+def _train(parts, directory, clips, evaluator, optimizer, current):
   """Runs the epochs that a workdir does not have yet."""
   metadata = {
-    "model": build.model_identity(config),
-    "seed": config.seed,
+    "model": parts.identity,
+    "seed": parts.seed,
     "data": clips.digest(),
     "classes": list(clips.class_names),
   }
-  checkpoints = checkpoint.Checkpoints(workdir, writable=True)
+  checkpoints = checkpoint.Checkpoints(directory, writable=True)
   first_epoch = 0
   if checkpoints.latest() is not None:
-    first_epoch = _check_progress(config, checkpoints.metadata(), metadata)
-    state = checkpoints.restore(state, metadata["model"])
+    saved = checkpoints.metadata()
+    _check_progress(parts, saved, metadata)
+    first_epoch = saved["epoch"]
+    current = checkpoints.restore(current, parts.identity)
     print(f"resumed after epoch {first_epoch}")
 
-  train_step = build.make_train_step(config, optimizer)
-  evaluator = evaluate.make_evaluator(config, test_clips)
-  recorder = metrics.Recorder(workdir, int(state.step))
+  train_step = make_train_step(parts, optimizer)
+  recorder = record.Recorder(directory, int(current.step))
   try:
-    for epoch in range(first_epoch, config.optim.num_epochs):
-      loop = _Epoch(config, epoch, _steps_per_epoch(config, clips), recorder)
-      state = loop.train(train_step, state, clips)
+    for epoch in range(first_epoch, parts.schedule.num_epochs):
+      progress = _Epoch(parts, epoch, len(clips), recorder)
+      current = progress.train(train_step, current, clips)
       test = {}
-      if _is_due(epoch, config):
-        logits = evaluator(state.variables())
-        test = evaluate.accuracy(logits, test_clips.labels)
-        recorder.write("test", int(state.step), epoch + 1, **test)
+      if parts.schedule.is_evaluated(epoch):
+        test = evaluator(current.variables()).accuracy()
+        recorder.write("test", int(current.step), epoch + 1, **test)
       # First the record, then the checkpoint: a kill between the two repeats
       # the epoch and drops its lines.
       recorder.flush()
-      checkpoints.save(state, {**metadata, "epoch": epoch + 1})
-      print(loop.describe(test), flush=True)
+      checkpoints.save(current, {**metadata, "epoch": epoch + 1})
+      print(progress.describe(test), flush=True)
   finally:
     recorder.close()
     checkpoints.close()
 
 
-def _check_progress(config, saved, current):
-  """Returns how many epochs a run has, of this data and not too many."""
+def _check_progress(parts, saved, current):
+  """Refuses a run of other data, or with more epochs than the schedule."""
   if "imported_from" in saved:
     raise errors.WorkdirError(
       "the workdir holds imported weights; train from them with"
@@ -116,46 +144,47 @@ def _check_progress(config, saved, current):
     )
   if saved["data"] != current["data"]:
     raise errors.WorkdirError(
-      f"{config.data.dir} is not the data that this run began with; use another"
-      " --workdir"
+      f"{parts.source.data_dir} is not the data that this run began with; use"
+      " another --workdir"
     )
-  if saved["epoch"] > config.optim.num_epochs:
+  if saved["epoch"] > parts.schedule.num_epochs:
     raise errors.WorkdirError(
       f"the run already has {saved['epoch']} epochs, more than"
-      f" config.optim.num_epochs={config.optim.num_epochs}; use another"
+      f" config.optim.num_epochs={parts.schedule.num_epochs}; use another"
       " --workdir, or --mode=evaluate"
     )
-  return saved["epoch"]
 
 
 class _Epoch:
   """The steps of one epoch, with their record and the progress bar."""
 
-  def __init__(self, config, epoch, steps_per_epoch, recorder):
-    self._config = config
+  def __init__(self, parts, epoch, num_clips, recorder):
+    self._source = parts.source
+    self._seed = parts.seed
+    self._schedule = parts.schedule
     self._epoch = epoch
     self._recorder = recorder
-    self._steps_per_epoch = steps_per_epoch
-    self._rate = float(optim.learning_rates(config.optim)[epoch])
+    self._steps_per_epoch = parts.source.num_steps(num_clips)
+    self._rate = float(parts.schedule.rates()[epoch])
     self._start = time.monotonic()
     self._sums = {}
+    self._contrast_terms = ()
     self._last = {}
     self._num_steps = 0
     self._seconds = 0.0
 
-  def train(self, train_step, state, clips):
+  def train(self, train_step, current, clips):
     """Runs the epoch and returns the state after it."""
-    config = self._config
     batches = input_pipeline.train_batches(
       clips,
-      seed=config.seed,
+      seed=self._seed,
       epoch=self._epoch,
-      repeats=config.data.repeats,
-      batch_size=config.batch_size,
+      repeats=self._source.repeats,
+      batch_size=self._source.batch_size,
     )
     bar = tqdm.tqdm(
       desc=self._title(),
-      total=self._steps_per_epoch * config.batch_size,
+      total=self._steps_per_epoch * self._source.batch_size,
       unit=" clips",
       leave=False,
       disable=None,
@@ -164,20 +193,20 @@ class _Epoch:
     pending = None
     with bar:
       for batch in batches:
-        state, logged = train_step(state, batch)
+        current, metrics = train_step(current, batch)
         # The values of the step before: reading this one's would make the
         # device wait for the next batch.
         if pending is not None:
           self._record(pending, bar)
-        pending = logged
+        pending = metrics
       self._record(pending, bar)
     self._seconds = time.monotonic() - self._start
-    return state
+    return current
 
   def describe(self, test):
     """Returns the epoch in one line."""
-    left = (self._config.optim.num_epochs - self._epoch - 1) * self._seconds
-    rate = self._num_steps * self._config.batch_size / self._seconds
+    left = (self._schedule.num_epochs - self._epoch - 1) * self._seconds
+    rate = self._num_steps * self._source.batch_size / self._seconds
     parts = [self._title(), *self._values()]
     if "positive_similarity" in self._sums:
       own, other = (
@@ -192,13 +221,12 @@ class _Epoch:
     parts += [f"lr {self._rate:g}", f"{rate:,.3g} clips/s"]
     return "  ".join([*parts, f"{tqdm.tqdm.format_interval(left)} left"])
 
-  def _record(self, logged, bar):
-    values = {name: float(value) for name, value in logged.items()}
+  def _record(self, metrics, bar):
     self._num_steps += 1
     step = self._epoch * self._steps_per_epoch + self._num_steps
-    # The terms of the loss first: what follows from them says less.
-    terms = (*TERMS, *GRAPH_TERMS)
-    for name, value in sorted(values.items(), key=lambda v: v[0] not in terms):
+    # The terms of the loss come first, so that the error names the cause.
+    values = {name: float(x) for name, x in metrics.flatten().items()}
+    for name, value in values.items():
       if not math.isfinite(value):
         raise errors.TrainingError(
           f"step {step} (epoch {self._epoch + 1}): {name} is {value}; the"
@@ -206,60 +234,23 @@ class _Epoch:
           " longer config.optim.warmup_epochs may help"
         )
       self._sums[name] = self._sums.get(name, 0.0) + value
+    self._contrast_terms = tuple(metrics.contrast_terms)
     self._last = values
-    values["learning_rate"] = self._rate
-    self._recorder.write("train", step, self._epoch + 1, **values)
+    self._recorder.write(
+      "train", step, self._epoch + 1, **values, learning_rate=self._rate
+    )
     bar.set_postfix_str(" ".join(self._values()), refresh=False)
-    bar.update(self._config.batch_size)
+    bar.update(self._source.batch_size)
 
   def _title(self):
-    return f"epoch {self._epoch + 1}/{self._config.optim.num_epochs}"
+    return f"epoch {self._epoch + 1}/{self._schedule.num_epochs}"
 
   def _values(self):
     mean = {name: total / self._num_steps for name, total in self._sums.items()}
     parts = [f"loss {mean['loss']:.3f}"]
-    if self._config.gcl:
-      graph_terms = [mean[name] for name in GRAPH_TERMS if name in mean]
-      parts.append(f"contrast {sum(graph_terms):.3f}")
+    if self._contrast_terms:
+      contrast = sum(mean[name] for name in self._contrast_terms)
+      parts.append(f"contrast {contrast:.3f}")
     if "active_anchors" in mean:
       parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
     return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
-
-
-def _steps_per_epoch(config, clips):
-  return config.data.repeats * len(clips) // config.batch_size
-
-
-def _is_due(epoch, config):
-  last = epoch + 1 == config.optim.num_epochs
-  return last or (epoch + 1) % config.eval_every_epochs == 0
-
-
-def _check_clips(config, clips, steps_per_epoch):
-  if not steps_per_epoch:
-    raise errors.TrainingError(
-      f"{len(clips)} clips repeated {config.data.repeats} times do not fill"
-      f" one batch of {config.batch_size}; lower config.batch_size"
-    )
-  if config.gcl:
-    feasibility.check(
-      np.bincount(clips.labels, minlength=config.num_classes),
-      clips.class_names,
-      num_epochs=config.optim.num_epochs,
-      repeats=config.data.repeats,
-      config=config.contrast,
-    )
-
-
-def _start_from(config, state):
-  """Replaces the initial backbone by that of another run."""
-  source = checkpoint.Checkpoints(config.init_from)
-  variables = source.restore_model(
-    state.variables(), build.model_identity(config)
-  )
-  source.close()
-  return state.replace(
-    params={**state.params, "backbone": variables["params"]},
-    batch_stats=variables["batch_stats"],
-    constants=variables["constants"],
-  )

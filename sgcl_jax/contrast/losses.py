@@ -1,33 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contrastive losses as (sum, count) (paper Sec. 3.3, Eqs. 3, 5, 6)."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from sgcl_jax.contrast import memory, projection, sampling
+from sgcl_jax.contrast import banks, base, projection, sampling
 
 # Similarities [N, K] and [N, K'] of positives and negatives and the masks of
 # both -> sum [] over the pairs or anchors that count, and their number [].
 PairLoss = Callable[..., tuple[jax.Array, jax.Array]]
 
 
-class Contrast(NamedTuple):
-  """What the contrast of N anchors gives.
+class Sums(NamedTuple):
+  """What contrasting N anchors gives.
 
   Attributes:
     loss_sum: [] summed over what counts, (anchor, positive) pairs for InfoNCE.
     num_pairs: [] how many, a float.
     diagnostics: Sums to log, see `summarize`.
-    sample: The rows of the instance bank that were drawn, if any.
   """
 
   loss_sum: jax.Array
   num_pairs: jax.Array
   diagnostics: dict[str, jax.Array]
-  sample: sampling.Sample | None = None
+
+
+def make_pair_loss(name: str, temperature: float, margin: float) -> PairLoss:
+  """Returns `infonce` with its temperature, or `triplet` with its margin."""
+  if name == "triplet":
+    return functools.partial(triplet, margin=margin)
+  assert name == "infonce", name
+  return functools.partial(info_nce, temperature=temperature)
 
 
 def info_nce(
@@ -110,11 +117,12 @@ def triplet(
 def instance_loss(
   embeddings: jax.Array,
   labels: jax.Array,
-  bank: memory.InstanceBank,
+  bank: banks.InstanceBank,
   keys: jax.Array,
   pair_loss: PairLoss,
-  **draws: Any,
-) -> Contrast:
+  draws: sampling.Draws,
+  cold_start: str = "skip",
+) -> Sums:
   """Contrasts each clip with drawn rows of the instance bank (Eq. 5).
 
   With InfoNCE and divided by `num_pairs` over the global batch this is the mean
@@ -126,8 +134,9 @@ def instance_loss(
     labels: [N] classes.
     bank: The instance bank, the batch already written.
     keys: [N] PRNG keys, one per anchor.
-    pair_loss: `info_nce` with its temperature, or `triplet` with its margin.
-    **draws: `num_*` and `cold_start` of `sampling.sample`.
+    pair_loss: Of `make_pair_loss`.
+    draws: How many rows of each kind.
+    cold_start: As for `sampling.sample`.
   """
   similarity = bank_similarity(embeddings, bank)
   chosen = sampling.sample(
@@ -135,12 +144,13 @@ def instance_loss(
     bank,
     labels,
     keys,
-    **draws,
+    draws,
+    cold_start,
   )
   positive = gather(similarity, chosen.positives, chosen.positive_mask)
   negative = gather(similarity, chosen.negatives, chosen.negative_mask)
   sides = positive, negative, chosen.positive_mask, chosen.negative_mask
-  return Contrast(*pair_loss(*sides), summarize(*sides), chosen)
+  return Sums(*pair_loss(*sides), summarize(*sides))
 
 
 def summarize(
@@ -175,12 +185,30 @@ def summarize(
   return jax.lax.stop_gradient(sums)
 
 
+def report(
+  sums: Mapping[str, Sums],
+) -> tuple[dict[str, base.Mean], dict[str, base.Mean]]:
+  """Returns terms of the loss and what to log, both as (sum, count).
+
+  Args:
+    sums: By the term's name. The first one is logged: of the instances, if
+      there are any, as the semantic bank shows less.
+  """
+  terms = {name: (each.loss_sum, each.num_pairs) for name, each in sums.items()}
+  found = next(iter(sums.values())).diagnostics
+  logged = {"active_anchors": (found["num_active"], found["num_anchors"])}
+  for kind in ("positive", "negative"):
+    total = found[f"{kind}_similarity_sum"]
+    logged[f"{kind}_similarity"] = total, found[f"num_{kind}s"]
+  return terms, logged
+
+
 def semantic_loss(
   embeddings: jax.Array,
   labels: jax.Array,
-  bank: memory.SemanticBank,
+  bank: banks.SemanticBank,
   pair_loss: PairLoss,
-) -> Contrast:
+) -> Sums:
   """Contrasts each clip with the class means of the semantic bank (Eq. 6).
 
   The positive is the row of the own class, the negatives are all other seen
@@ -199,12 +227,12 @@ def semantic_loss(
   positive = jnp.sum(jnp.where(own, similarity, 0), axis=1, keepdims=True)
   has_positive = jnp.any(own & bank.seen, axis=1, keepdims=True)
   sides = positive, similarity, has_positive, ~own & bank.seen
-  return Contrast(*pair_loss(*sides), summarize(*sides))
+  return Sums(*pair_loss(*sides), summarize(*sides))
 
 
 def batch_loss(
   embeddings: jax.Array, labels: jax.Array, pair_loss: PairLoss
-) -> Contrast:
+) -> Sums:
   """Contrasts each clip with all others of the batch, without banks (Tab. 3).
 
   An anchor without a positive or a negative does not count.
@@ -220,11 +248,11 @@ def batch_loss(
   same = labels[:, None] == labels
   others = same & ~jnp.eye(len(labels), dtype=bool)
   sides = similarity, similarity, others, ~same
-  return Contrast(*pair_loss(*sides), summarize(*sides))
+  return Sums(*pair_loss(*sides), summarize(*sides))
 
 
 def bank_similarity(
-  embeddings: jax.Array, bank: memory.InstanceBank
+  embeddings: jax.Array, bank: banks.InstanceBank
 ) -> jax.Array:
   """Returns the cosines [N, L*P] of anchors [N, D] and rows, 0 where unfilled.
 
@@ -232,8 +260,8 @@ def bank_similarity(
   would be a copy of tens of megabytes in each step.
   """
   rows = jax.lax.stop_gradient(bank.rows)
-  size = memory.rows_per_class(bank)
-  filled = (jnp.arange(size) < bank.fill[:, None]).reshape(-1)  # [L*P]
+  size = banks.rows_per_class(bank)
+  filled = (jnp.arange(size) < bank.num_filled[:, None]).reshape(-1)  # [L*P]
   scale = jnp.where(filled, projection.inverse_norm(rows), 0)
   anchors = _normalize_anchors(embeddings, rows)
   return jnp.einsum("nd,qd->nq", anchors, rows) * scale

@@ -27,6 +27,24 @@ def normalize(v: jax.Array) -> jax.Array:
   return v * inverse_norm(v)[..., None]
 
 
+def init(
+  head: nn.Module, key: jax.Array, source: jax.ShapeDtypeStruct
+) -> tuple[dict[str, Any], int]:
+  """Draws the parameters of a head.
+
+  Args:
+    head: `ProjectionHead` or `GraphClassifier`.
+    key: PRNG key.
+    source: Shape of its input for one clip.
+
+  Returns:
+    The parameters, and the width of its output.
+  """
+  params = head.lazy_init(key, source).get("params", {})
+  output = jax.eval_shape(head.apply, {"params": params}, source)
+  return params, output.shape[-1]
+
+
 class ProjectionHead(nn.Module):
   """Dense layers on the flat graph, then unit length (paper Tab. 12).
 

@@ -2,14 +2,18 @@
 """The contrast of the authors' published code, which is not quite the paper's.
 
 One bank row per (repeat, clip), overwritten at each visit; no semantic bank;
-the hard and the random negatives in two terms of their own.
+the hard and the random negatives in two terms of their own; a projection that
+is drawn but never trained.
 """
+
+from typing import Any, NamedTuple
 
 import flax
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from sgcl_jax.contrast import losses, projection, sampling
+from sgcl_jax.contrast import base, losses, projection, sampling
 
 
 @flax.struct.dataclass
@@ -23,6 +27,95 @@ class ClipBank:
 
   rows: jax.Array
   labels: jax.Array
+
+
+@flax.struct.dataclass
+class Memory:
+  """What this contrast keeps.
+
+  Attributes:
+    projection: Parameters of the projection head, as drawn.
+    bank: The bank.
+  """
+
+  projection: dict[str, Any]
+  bank: ClipBank
+
+
+class Sample(NamedTuple):
+  """Rows drawn for N anchors; all masks of an anchor without enough are false.
+
+  Attributes:
+    positives: [N, K] int32 least similar rows of the own class.
+    positive_mask: [N, K] bool, which of them count.
+    hard: [N, K'] int32 most similar rows of the other classes.
+    hard_mask: [N, K'] bool, which of them count.
+    random: [N, K''] int32 rows drawn from all of the other classes; some may be
+      hard ones too.
+    random_mask: [N, K''] bool, which of them count.
+  """
+
+  positives: jax.Array
+  positive_mask: jax.Array
+  hard: jax.Array
+  hard_mask: jax.Array
+  random: jax.Array
+  random_mask: jax.Array
+
+
+def make(
+  *,
+  num_classes: int,
+  temperature: float,
+  features: int = 256,
+  draws: sampling.Draws = sampling.PAPER_DRAWS,
+  cold_start: str = "skip",
+) -> base.Contrast:
+  """Builds the contrast; the arguments are those of `paper.make`.
+
+  Returns:
+    A contrast with the term `instance`; every positive makes two pairs. Its
+    `init` needs the number of rows, and its batches an `index`.
+  """
+  assert not draws.num_random_positives, draws
+  head = projection.ProjectionHead(num_classes, features)
+
+  def init(key, outputs, num_rows=None):
+    params, width = projection.init(head, key, outputs.graph)
+    return {}, Memory(params, init_bank(num_rows, width))
+
+  def apply(params, memory, outputs, batch, keys, gather=base.keep):
+    del params
+    anchors = head.apply({"params": memory.projection}, outputs.graph)
+    bank = update_bank(
+      memory.bank,
+      gather(lax.stop_gradient(anchors)),
+      gather(batch["label"]),
+      gather(batch["index"]),
+    )
+    sums = instance_loss(
+      anchors, batch["label"], bank, keys, temperature, draws, cold_start
+    )
+    terms, logged = losses.report({"instance": sums})
+    written = jnp.sum(bank.labels >= 0, dtype=float)
+    logged["bank_fill"] = written, jnp.asarray(bank.labels.size, float)
+    return base.Outcome(terms, memory.replace(bank=bank), logged)
+
+  def check_data(histogram, class_names, num_epochs, repeats):
+    del num_epochs
+    if cold_start == "partial":
+      return
+    base.check_rows(
+      histogram,
+      histogram * repeats,
+      class_names,
+      positives=draws.num_hard_positives,
+      negatives=max(draws.num_hard_negatives, draws.num_random_negatives),
+      seen=f"repeated {repeats} times in an epoch",
+      asked=str(draws),
+    )
+
+  return base.Contrast(init, apply, check_data)
 
 
 def init_bank(num_rows: int, features: int) -> ClipBank:
@@ -47,7 +140,7 @@ def update_bank(
   Returns:
     The state after the step.
   """
-  values = jax.lax.stop_gradient(embeddings).astype(bank.rows.dtype)
+  values = lax.stop_gradient(embeddings).astype(bank.rows.dtype)
   return ClipBank(
     rows=bank.rows.at[index].set(values, unique_indices=True),
     labels=bank.labels.at[index].set(
@@ -61,19 +154,11 @@ def instance_loss(
   labels: jax.Array,
   bank: ClipBank,
   keys: jax.Array,
-  *,
   temperature: float,
-  num_hard_positives: int,
-  num_hard_negatives: int,
-  num_random_negatives: int,
-  num_random_positives: int = 0,
+  draws: sampling.Draws,
   cold_start: str = "skip",
-) -> losses.Contrast:
+) -> losses.Sums:
   """Contrasts each clip with drawn rows, hard and random ones apart.
-
-  An anchor counts once the bank holds `num_hard_positives` rows of its class
-  and of all others as many as either kind of negatives needs. The random
-  negatives are drawn from all, so some may be hard ones too.
 
   Args:
     embeddings: [N, D] anchors of unit length; the gradient flows to them alone.
@@ -81,60 +166,72 @@ def instance_loss(
     bank: The bank, the batch already written.
     keys: [N] PRNG keys, one per anchor.
     temperature: T.
-    num_hard_positives: Least similar rows of the own class, K.
-    num_hard_negatives: Most similar rows of the others.
-    num_random_negatives: Rows of the others drawn without replacement.
-    num_random_positives: None.
-    cold_start: "skip" or "partial", as for `sampling.sample`.
+    draws: How many rows of each kind.
+    cold_start: As for `sample`.
 
   Returns:
     Sums and counts; every positive makes two pairs.
   """
-  assert not num_random_positives, num_random_positives
-  rows = jax.lax.stop_gradient(bank.rows)
+  rows = lax.stop_gradient(bank.rows)
   similarity = projection.normalize(embeddings.astype(rows.dtype)) @ rows.T
-  filled = bank.labels >= 0
-  own = labels[:, None] == bank.labels
-  others = ~own & filled
-  at_least = (
-    (num_hard_positives, max(num_hard_negatives, num_random_negatives))
-    if sampling.needs_all(cold_start)
-    else (1, 1)
+  drawn = sample(
+    lax.stop_gradient(similarity), labels, bank, keys, draws, cold_start
   )
-  active = (own.sum(1) >= at_least[0]) & (others.sum(1) >= at_least[1])
-  own, others = own & active[:, None], others & active[:, None]
-
-  scores = jax.lax.stop_gradient(similarity)
-  positives, positive_mask = sampling.top_k(-scores, own, num_hard_positives)
-  hard, hard_mask = sampling.top_k(scores, others, num_hard_negatives)
-  drawn, drawn_mask = sampling.draw(keys, others, num_random_negatives)
-  sample = sampling.Sample(
-    positives=positives,
-    positive_mask=positive_mask,
-    negatives=jnp.concatenate([hard, drawn], axis=1),
-    negative_mask=jnp.concatenate([hard_mask, drawn_mask], axis=1),
-    active=active,
-  )
-  positive = losses.gather(similarity, positives, positive_mask)
+  positive_mask = drawn.positive_mask
+  positive = losses.gather(similarity, drawn.positives, positive_mask)
   # Each kind by itself: a row may be of both, and the columns of one `gather`
   # have to be distinct.
-  masks = hard_mask, drawn_mask
+  masks = drawn.hard_mask, drawn.random_mask
   sides = [
     losses.gather(similarity, columns, mask)
-    for columns, mask in zip((hard, drawn), masks, strict=True)
+    for columns, mask in zip((drawn.hard, drawn.random), masks, strict=True)
   ]
   terms = [
     losses.info_nce(positive, side, positive_mask, mask, temperature)
     for side, mask in zip(sides, masks, strict=True)
   ]
-  return losses.Contrast(
+  return losses.Sums(
     sum(total for total, _ in terms),
     sum(count for _, count in terms),
     losses.summarize(
       positive,
       jnp.concatenate(sides, axis=1),
-      sample.positive_mask,
-      sample.negative_mask,
+      positive_mask,
+      jnp.concatenate(masks, axis=1),
     ),
-    sample,
+  )
+
+
+def sample(
+  similarity: jax.Array,
+  labels: jax.Array,
+  bank: ClipBank,
+  keys: jax.Array,
+  draws: sampling.Draws,
+  cold_start: str = "skip",
+) -> Sample:
+  """Draws the rows of each anchor.
+
+  Args:
+    similarity: [N, Q] of anchors and bank rows, without gradient.
+    labels: [N] classes.
+    bank: The bank, the batch already written.
+    keys: [N] PRNG keys, one per anchor.
+    draws: How many rows of each kind.
+    cold_start: "skip" leaves an anchor out until the bank holds
+      `num_hard_positives` rows of its class and of all others as many as either
+      kind of negatives needs; "partial" uses the rows that it holds.
+  """
+  own = labels[:, None] == bank.labels
+  others = ~own & (bank.labels >= 0)
+  min_positives = min_negatives = 1
+  if sampling.needs_all(cold_start):
+    min_positives = draws.num_hard_positives
+    min_negatives = max(draws.num_hard_negatives, draws.num_random_negatives)
+  active = (own.sum(1) >= min_positives) & (others.sum(1) >= min_negatives)
+  own, others = own & active[:, None], others & active[:, None]
+  return Sample(
+    *sampling.top_k(-similarity, own, draws.num_hard_positives),
+    *sampling.top_k(similarity, others, draws.num_hard_negatives),
+    *sampling.draw(keys, others, draws.num_random_negatives),
   )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which bank rows each anchor is contrasted with (paper Sec. 3.3, Tab. 6).
 
-Every draw is a `top_k` over masked scores: fixed shapes, and a mask tells the
-entries that are real.
+Every draw is a `top_k` over masked scores: shapes are fixed, and a mask marks
+the entries that are real.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,41 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sgcl_jax.contrast import memory
+from sgcl_jax.contrast import banks
+
+
+class Draws(NamedTuple):
+  """How many rows an anchor draws (paper Sec. 4.2, Tab. 6 and 18 to 20).
+
+  Attributes:
+    num_hard_positives: K_H+, least similar rows of its own class.
+    num_hard_negatives: K_H-, most similar rows of the other classes.
+    num_random_negatives: K_R-, further rows of the other classes.
+    num_random_positives: K_R+, further rows of its own class; 0 in the paper
+      but for Tab. 6.
+  """
+
+  num_hard_positives: int
+  num_hard_negatives: int
+  num_random_negatives: int
+  num_random_positives: int = 0
+
+  @property
+  def num_positives(self) -> int:
+    return self.num_hard_positives + self.num_random_positives
+
+  @property
+  def num_negatives(self) -> int:
+    return self.num_hard_negatives + self.num_random_negatives
+
+  def __str__(self) -> str:
+    """Returns the numbers above 0, for messages."""
+    pairs = self._asdict().items()
+    return ", ".join(f"{name}={num}" for name, num in pairs if num)
+
+
+# Sec. 4.2.
+PAPER_DRAWS = Draws(128, 512, 512)
 
 
 class Sample(NamedTuple):
@@ -23,20 +57,19 @@ class Sample(NamedTuple):
     positives: [N, K] int32 row numbers, the hard ones first.
     positive_mask: [N, K] bool, which of them count.
     negatives: [N, K'] int32 row numbers, the hard ones first.
-    negative_mask: [N, K'] bool, which of them count.
-    active: [N] bool, which anchors count; all masks of the others are false.
+    negative_mask: [N, K'] bool, which of them count. For an anchor that does
+      not take part, both masks are false.
   """
 
   positives: jax.Array
   positive_mask: jax.Array
   negatives: jax.Array
   negative_mask: jax.Array
-  active: jax.Array
 
 
 def hard_positives(
   similarity: jax.Array,
-  bank: memory.InstanceBank,
+  bank: banks.InstanceBank,
   labels: jax.Array,
   num: int,
 ) -> tuple[jax.Array, jax.Array]:
@@ -51,7 +84,7 @@ def hard_positives(
   Returns:
     rows [N, K] int32, hardest first, and mask [N, K].
   """
-  n, size = labels.shape[0], memory.rows_per_class(bank)
+  n, size = labels.shape[0], banks.rows_per_class(bank)
   # The class's own P columns first: top_k then runs over P, not L*P.
   own = jnp.take_along_axis(
     similarity.reshape(n, -1, size), labels[:, None, None], axis=1
@@ -63,7 +96,7 @@ def hard_positives(
 
 def random_positives(
   keys: jax.Array,
-  bank: memory.InstanceBank,
+  bank: banks.InstanceBank,
   labels: jax.Array,
   num: int,
   taken: jax.Array,
@@ -88,7 +121,7 @@ def random_positives(
 
 def hard_negatives(
   similarity: jax.Array,
-  bank: memory.InstanceBank,
+  bank: banks.InstanceBank,
   labels: jax.Array,
   num: int,
 ) -> tuple[jax.Array, jax.Array]:
@@ -108,7 +141,7 @@ def hard_negatives(
 
 def random_negatives(
   keys: jax.Array,
-  bank: memory.InstanceBank,
+  bank: banks.InstanceBank,
   labels: jax.Array,
   num: int,
   taken: jax.Array,
@@ -130,14 +163,10 @@ def random_negatives(
 
 def sample(
   similarity: jax.Array,
-  bank: memory.InstanceBank,
+  bank: banks.InstanceBank,
   labels: jax.Array,
   keys: jax.Array,
-  *,
-  num_hard_positives: int,
-  num_hard_negatives: int,
-  num_random_negatives: int,
-  num_random_positives: int = 0,
+  draws: Draws,
   cold_start: str = "skip",
 ) -> Sample:
   """Draws hard and random positives and negatives for each anchor.
@@ -150,10 +179,7 @@ def sample(
     bank: The instance bank.
     labels: [N] classes.
     keys: [N] PRNG keys, one per anchor.
-    num_hard_positives: K_H+.
-    num_hard_negatives: K_H-.
-    num_random_negatives: K_R-.
-    num_random_positives: K_R+, none in the paper but in Tab. 6.
+    draws: How many of each kind.
     cold_start: "skip" leaves an anchor out until its class holds K_H+ + K_R+
       rows and the others together K_H- + K_R-; "partial" uses what is there.
 
@@ -165,24 +191,24 @@ def sample(
   """
   min_positives = min_negatives = 1
   if needs_all(cold_start):
-    min_positives = num_hard_positives + num_random_positives
-    min_negatives = num_hard_negatives + num_random_negatives
+    min_positives = draws.num_positives
+    min_negatives = draws.num_negatives
   n, num_rows = similarity.shape
   assert num_rows == bank.rows.shape[0], (num_rows, bank.rows.shape)
   assert labels.shape == keys.shape == (n,), (labels.shape, keys.shape, n)
 
   own, others = _count_filled(bank, labels)
   active = (own >= min_positives) & (others >= min_negatives)
-  hard = hard_positives(similarity, bank, labels, num_hard_positives)
+  hard = hard_positives(similarity, bank, labels, draws.num_hard_positives)
   # A stream of their own: the negatives are drawn alike with and without them.
   own_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
   drawn = random_positives(
-    own_keys, bank, labels, num_random_positives, taken=hard[0]
+    own_keys, bank, labels, draws.num_random_positives, taken=hard[0]
   )
   positives, positive_mask = _join(hard, drawn)
-  hard = hard_negatives(similarity, bank, labels, num_hard_negatives)
+  hard = hard_negatives(similarity, bank, labels, draws.num_hard_negatives)
   drawn = random_negatives(
-    keys, bank, labels, num_random_negatives, taken=hard[0]
+    keys, bank, labels, draws.num_random_negatives, taken=hard[0]
   )
   negatives, negative_mask = _join(hard, drawn)
   return Sample(
@@ -190,7 +216,6 @@ def sample(
     positive_mask=positive_mask & active[:, None],
     negatives=negatives,
     negative_mask=negative_mask & active[:, None],
-    active=active,
   )
 
 
@@ -255,14 +280,14 @@ def _without(valid, taken):
 
 def _count_filled(bank, labels):
   """Returns [N] and [N]: filled rows of the own class and of all others."""
-  own = labels[:, None] == jnp.arange(bank.fill.shape[0])
-  num_own = jnp.sum(jnp.where(own, bank.fill, 0), axis=1, dtype=jnp.int32)
-  return num_own, jnp.sum(bank.fill, dtype=jnp.int32) - num_own
+  own = labels[:, None] == jnp.arange(bank.num_filled.shape[0])
+  num_own = jnp.sum(jnp.where(own, bank.num_filled, 0), axis=1, dtype=jnp.int32)
+  return num_own, jnp.sum(bank.num_filled, dtype=jnp.int32) - num_own
 
 
 def _own_slots(bank, labels):
   """Returns the own class's first row [N, 1], and its filled slots [N, P]."""
-  size = memory.rows_per_class(bank)
+  size = banks.rows_per_class(bank)
   num_filled, _ = _count_filled(bank, labels)
   first = labels[:, None].astype(jnp.int32) * size
   return first, jnp.arange(size) < num_filled[:, None]
@@ -270,7 +295,7 @@ def _own_slots(bank, labels):
 
 def _negative_rows(bank, labels):
   """Returns [N, L*P] bool: the filled rows of the other classes."""
-  num_classes, size = bank.fill.shape[0], memory.rows_per_class(bank)
-  filled = jnp.arange(size) < bank.fill[:, None]  # [L, P]
+  num_classes, size = bank.num_filled.shape[0], banks.rows_per_class(bank)
+  filled = jnp.arange(size) < bank.num_filled[:, None]  # [L, P]
   other = labels[:, None] != jnp.arange(num_classes)  # [N, L]
   return (other[:, :, None] & filled).reshape(labels.shape[0], -1)

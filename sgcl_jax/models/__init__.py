@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backbones: `create` builds one by name."""
+"""Backbones: `create` builds one by name, `apply_*` call it."""
 
 import importlib
+from types import ModuleType
 from typing import Any
 
 from flax import linen as nn
 
 from sgcl_jax import errors, skeletons
 from sgcl_jax.models import agcn, ctrgcn, infogcn
+from sgcl_jax.models.outputs import Outputs, apply_eval, apply_train
 
-BACKBONES = {
-  "ctrgcn": ctrgcn.create,
-  "agcn": agcn.create,
-  "infogcn": infogcn.create,
-}
+__all__ = ["Outputs", "adapt", "apply_eval", "apply_train", "create"]
+
+BACKBONES = {"ctrgcn": ctrgcn, "agcn": agcn, "infogcn": infogcn}
 
 
 def create(
@@ -27,7 +27,7 @@ def create(
   """Builds a backbone.
 
   Args:
-    name: One of `BACKBONES`, or `package.module:create` for one's own, which is
+    name: One of `BACKBONES`, or `package.module:create` for your own, which is
       called with the same arguments.
     num_classes: L.
     skeleton: A layout or its name.
@@ -42,25 +42,65 @@ def create(
   Raises:
     ConfigError: If the name or an override is unknown.
   """
+  module, function = _find(name)
   try:
-    return _factory(name)(
+    return getattr(module, function)(
       num_classes=num_classes,
       skeleton=skeletons.get(skeleton),
       num_persons=num_persons,
       **overrides,
     )
   except TypeError as error:
+    if "keyword argument" not in str(error):
+      raise  # A bug of the backbone: its traceback names file and line.
     raise errors.ConfigError(f"backbone {name!r}: {error}") from error
 
 
-def _factory(name):
+def adapt(
+  name: str, *, modality: str, skeleton: skeletons.Skeleton, fields: dict
+) -> tuple[dict, str]:
+  """Applies the rules of a backbone on its stream.
+
+  A module that holds a backbone may have a function `adapt` of the same
+  arguments but the name, as `infogcn` has.
+
+  Args:
+    name: As for `create`.
+    modality: Stream of the experiment.
+    skeleton: Joint layout.
+    fields: Overrides of the module.
+
+  Returns:
+    The overrides, and the modality that the transform makes for the backbone.
+
+  Raises:
+    ConfigError: If they contradict each other.
+  """
+  module, _ = _find(name)
+  if not hasattr(module, "adapt"):
+    return fields, modality
+  return module.adapt(modality=modality, skeleton=skeleton, fields=fields)
+
+
+def _find(name: str) -> tuple[ModuleType, str]:
+  """Returns the module of a backbone and the function that creates it."""
   if name in BACKBONES:
-    return BACKBONES[name]
-  module, _, function = name.partition(":")
+    return BACKBONES[name], "create"
+  path, _, function = name.partition(":")
+  known = ", ".join(BACKBONES)
+  remedy = f"known: {known}, or package.module:create for your own"
   try:
-    return getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError, ValueError) as error:
+    module = importlib.import_module(path)
+  except ModuleNotFoundError as error:
+    if not error.name or not path.startswith(error.name):
+      raise  # An import within the user's module fails.
     raise errors.ConfigError(
-      f"unknown backbone {name!r} ({error}); known: {', '.join(BACKBONES)}, or"
-      " package.module:create for your own"
+      f"unknown backbone {name!r} ({error}); {remedy}"
     ) from error
+  except ValueError as error:  # An empty name.
+    raise errors.ConfigError(f"unknown backbone {name!r}; {remedy}") from error
+  if not hasattr(module, function):
+    raise errors.ConfigError(
+      f"unknown backbone {name!r} ({path} has no {function!r}); {remedy}"
+    )
+  return module, function

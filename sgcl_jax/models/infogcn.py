@@ -36,6 +36,36 @@ def create(**fields) -> nn.Module:
   return model
 
 
+def adapt(
+  *, modality: str, skeleton: skeletons.Skeleton, fields: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+  """Makes the stream by `k`: the module itself takes differences along bones.
+
+  Args:
+    modality: Stream of the experiment.
+    skeleton: Joint layout.
+    fields: Overrides of the module; `k` may be set.
+
+  Returns:
+    The overrides with `k`, and the modality that the transform makes.
+
+  Raises:
+    ConfigError: If `k` and the modality contradict each other.
+  """
+  is_bone = "bone" in modality
+  k = fields.get("k")
+  if k is not None and (k == 1) != is_bone:
+    raise errors.ConfigError(
+      f"config.model.k={k} with data.modality={modality!r}: bones are k=1 of"
+      " InfoGCN, and all other k go with joint or joint_motion"
+    )
+  if k is None:
+    # As far as any joint is from the root: the joints themselves.
+    known = skeleton.name in skeletons.LAYOUTS
+    k = 1 if is_bone else 8 if known else skeleton.num_joints
+  return {**fields, "k": k}, modality.replace("bone", "joint")
+
+
 def relative_to_ancestor(
   skeleton: skeletons.Skeleton, k: int, edges: str = "parent"
 ) -> np.ndarray:

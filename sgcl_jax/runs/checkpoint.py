@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from sgcl_jax import errors
-from sgcl_jax import state as state_lib
+from sgcl_jax import errors, state
 
-TrainState = state_lib.TrainState
+TrainState = state.TrainState
 
-# In the metadata, for what weights from elsewhere do not tell.
+# In the metadata of imported weights, for what they do not store.
 ANY = "any"
 
 
@@ -131,7 +130,7 @@ def _split(state):
     "step": state.step,
     "params": params,
     "opt_state": state.opt_state,
-    "banks": state.banks,
+    "memory": state.memory,
   }
   return model, training
 

@@ -5,23 +5,16 @@ The only file that maps. The state has no device axis: it goes in and comes out
 whole, equal on all replicas.
 """
 
-import importlib.util
-import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
-from ml_collections import ConfigDict
 
 from sgcl_jax import errors, machine
 
 AXIS = "replica"
-# Each holds a copy of the state; more were not measured.
-MAX_CPU_DEVICES = 8
 
 
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,40 +65,6 @@ def repeat_on_devices(
   return lambda: mapped(copies)
 
 
-def set_up(config: ConfigDict) -> None:
-  """Sets what JAX has to know of a config before it computes anything."""
-  if _is_cpu_alone():
-    machine.keep_freed_memory()
-    make_devices_of_cores(config.batch_size)
-    if config.model.get("remat"):
-      # There a pass removes the barriers that `jax.checkpoint` sets, and the
-      # next one merges what is computed twice. GPUs need that pass.
-      _add_flags("--xla_disable_hlo_passes=cse_barrier_expander")
-  logging.set_verbosity(logging.WARNING)  # Orbax tells of every file.
-  jax.config.update("jax_default_matmul_precision", config.matmul_precision)
-  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    cache = pathlib.Path.home() / ".cache" / "sgcl_jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-
-
-def make_devices_of_cores(batch_size: int) -> None:
-  """Gives each core its own share of the batch, as far as it splits.
-
-  XLA does use several cores within an operation, but not within all of them:
-  with a device per core a training step takes 11 to 22 % less on two cores. A
-  number of devices that is set in XLA_FLAGS is kept.
-  """
-  if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
-    return
-  cores = machine.count_cores()
-  shares = range(1, min(cores, MAX_CPU_DEVICES) + 1)
-  num = max(n for n in shares if batch_size % n == 0)
-  if num > 1:
-    _add_flags(f"--xla_force_host_platform_device_count={num}")
-  if 1 < num == cores:
-    _add_flags("--xla_cpu_multi_thread_eigen=false")
-
-
 def describe_devices() -> str:
   """Returns how many devices of which kind share a batch."""
   return f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
@@ -123,17 +82,6 @@ def check_batch_size(size: int, name: str) -> None:
 def padded_size(size: int) -> int:
   """Returns the next larger batch size that splits over the devices."""
   return -(-size // jax.local_device_count()) * jax.local_device_count()
-
-
-def _is_cpu_alone():
-  """Tells whether no plugin for an accelerator is installed, or none wanted."""
-  return jax.config.jax_platforms == "cpu" or not any(
-    importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
-  )
-
-
-def _add_flags(flags):
-  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 
 def _tidied(function, place=lambda x: x):

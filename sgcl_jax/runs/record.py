@@ -1,24 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy, and the record of a run: metrics.jsonl and TensorBoard events."""
+"""What a run logs: metrics.jsonl and TensorBoard events."""
 
 import json
 import os
 import pathlib
 
-import numpy as np
 import tensorboardX
 
+from sgcl_jax.runs import files
 
-def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-  """Returns the percentage of clips whose label is among the k best classes.
 
-  Args:
-    logits: [n, L].
-    labels: [n].
-    k: Where a label ties with others, those of lower index come first.
-  """
-  order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-  return float((order == labels[:, None]).any(axis=1).mean() * 100)
+NAME = "metrics.jsonl"
 
 
 class Recorder:
@@ -26,9 +18,9 @@ class Recorder:
 
   def __init__(self, workdir: str | os.PathLike, step: int):
     """Opens the record of a run and drops what was written after `step`."""
-    self._path = pathlib.Path(workdir) / "metrics.jsonl"
     _truncate(pathlib.Path(workdir), step)
-    self._file = self._path.open("a", buffering=1)  # For tail -f.
+    path = pathlib.Path(workdir) / NAME
+    self._file = path.open("a", buffering=1)  # For tail -f.
     self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
 
   def write(self, split: str, step: int, epoch: int, **values: float) -> None:
@@ -57,7 +49,7 @@ def read(workdir: str | os.PathLike) -> list[dict]:
 
 def _lines(workdir):
   """Whole lines: a kill may have cut the last one short."""
-  path = workdir / "metrics.jsonl"
+  path = workdir / NAME
   if not path.exists():
     return []
   lines = path.read_text().splitlines(keepends=True)
@@ -67,7 +59,4 @@ def _lines(workdir):
 def _truncate(workdir, step):
   """Drops the lines after `step`."""
   kept = [line for line in _lines(workdir) if json.loads(line)["step"] <= step]
-  path = workdir / "metrics.jsonl"
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text("".join(kept))
-  os.replace(temporary, path)
+  files.write_text(workdir / NAME, "".join(kept))

@@ -16,17 +16,17 @@ class InstanceBank:
   """The latest P embeddings of each class, one ring per class.
 
   Class c owns the rows `c*P ... c*P + P - 1`; its filled rows are the first
-  `fill[c]` of them, since a ring is written from its first row on.
+  `num_filled[c]` of them, since a ring is written from its first row on.
 
   Attributes:
     rows: [L*P, D] embeddings, 0 where nothing was written.
     cursor: [L] int32, the slot of each class that is written next.
-    fill: [L] int32, how many rows of each class are written.
+    num_filled: [L] int32, how many rows of each class are written.
   """
 
   rows: jax.Array
   cursor: jax.Array
-  fill: jax.Array
+  num_filled: jax.Array
 
 
 @flax.struct.dataclass
@@ -44,7 +44,7 @@ class SemanticBank:
 
 def rows_per_class(bank: InstanceBank) -> int:
   """Returns P."""
-  num_rows, num_classes = bank.rows.shape[0], bank.fill.shape[0]
+  num_rows, num_classes = bank.rows.shape[0], bank.num_filled.shape[0]
   assert num_rows % num_classes == 0, (num_rows, num_classes)
   return num_rows // num_classes
 
@@ -59,7 +59,7 @@ def init_instance_bank(
   return InstanceBank(
     rows=jnp.zeros((num_classes * rows_per_class, features), dtype),
     cursor=jnp.zeros((num_classes,), jnp.int32),
-    fill=jnp.zeros((num_classes,), jnp.int32),
+    num_filled=jnp.zeros((num_classes,), jnp.int32),
   )
 
 
@@ -90,7 +90,7 @@ def update_instance_bank(
     The state after the step.
   """
   num_rows = bank.rows.shape[0]
-  num_classes = bank.fill.shape[0]
+  num_classes = bank.num_filled.shape[0]
   size = rows_per_class(bank)
   labels, valid = _check(bank.rows, num_classes, embeddings, labels)
   counts = _count_per_class(labels, num_classes)  # [L]
@@ -108,7 +108,7 @@ def update_instance_bank(
       values, mode="drop", unique_indices=True
     ),
     cursor=(bank.cursor + counts) % size,
-    fill=jnp.minimum(bank.fill + counts, size),
+    num_filled=jnp.minimum(bank.num_filled + counts, size),
   )
 
 

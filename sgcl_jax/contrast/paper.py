@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's contrast: graphs against both memory banks (Sec. 3.2 and 3.3)."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import lax
+
+from sgcl_jax.contrast import banks, base, losses, projection, sampling
+
+
+@struct.dataclass
+class Banks:
+  """The memory of this contrast; None for a bank that is not used."""
+
+  instance: banks.InstanceBank | None
+  semantic: banks.SemanticBank | None
+
+
+def make(
+  *,
+  num_classes: int,
+  temperature: float,
+  memory: str = "both",
+  source: str = "graph",
+  loss: str = "infonce",
+  margin: float = 0.2,
+  projection_layers: int = 1,
+  features: int = 256,
+  rows_per_class: int = 684,
+  momentum: float = 0.85,
+  draws: sampling.Draws = sampling.PAPER_DRAWS,
+  cold_start: str = "skip",
+) -> base.Contrast:
+  """Builds the contrast; the defaults are the paper's (Sec. 4.2).
+
+  Args:
+    num_classes: L.
+    temperature: tau.
+    memory: `both` banks, `instance` or `semantic` (Tab. 5).
+    source: What is contrasted, `graph` or `feature` (Tab. 4).
+    loss: `infonce` or `triplet` (Tab. 7).
+    margin: Of the triplet loss.
+    projection_layers: 1, 0 for none, 2 for an MLP (Tab. 12).
+    features: Embedding width D.
+    rows_per_class: P of the instance bank.
+    momentum: alpha of the semantic bank (Eq. 4).
+    draws: Rows of the instance bank that an anchor is contrasted with.
+    cold_start: What an anchor does while the bank holds fewer: `skip` or
+      `partial`.
+
+  Returns:
+    A contrast with the terms `instance` and `semantic`, as far as their banks
+    are used.
+  """
+  head = projection.ProjectionHead(num_classes, features, projection_layers)
+  pair_loss = losses.make_pair_loss(loss, temperature, margin)
+
+  def init(key, outputs, num_rows=None):
+    del num_rows
+    params, width = projection.init(head, key, base.select(outputs, source))
+    instance = semantic = None
+    if memory != "semantic":
+      instance = banks.init_instance_bank(num_classes, rows_per_class, width)
+    if memory != "instance":
+      semantic = banks.init_semantic_bank(num_classes, width)
+    return params, Banks(instance, semantic)
+
+  def apply(params, memory, outputs, batch, keys, gather=base.keep):
+    anchors = head.apply({"params": params}, base.select(outputs, source))
+    rows, labels = gather(lax.stop_gradient(anchors)), gather(batch["label"])
+    instance, semantic = memory.instance, memory.semantic
+    # The batch is written first: an anchor's own row is a legal positive.
+    sums = {}
+    if instance is not None:
+      instance = banks.update_instance_bank(instance, rows, labels)
+      sums["instance"] = losses.instance_loss(
+        anchors, batch["label"], instance, keys, pair_loss, draws, cold_start
+      )
+    if semantic is not None:
+      semantic = banks.update_semantic_bank(semantic, rows, labels, momentum)
+      sums["semantic"] = losses.semantic_loss(
+        anchors, batch["label"], semantic, pair_loss
+      )
+    terms, logged = losses.report(sums)
+    memory = Banks(instance, semantic)
+    return base.Outcome(terms, memory, {**logged, "bank_fill": _fill(memory)})
+
+  def check_data(histogram, class_names, num_epochs, repeats):
+    if cold_start == "partial" or memory == "semantic":
+      return
+    visits = num_epochs * repeats
+    base.check_rows(
+      histogram,
+      np.minimum(histogram * visits, rows_per_class),
+      class_names,
+      positives=draws.num_positives,
+      negatives=draws.num_negatives,
+      seen=f"seen {visits} times and config.contrast.rows_per_class="
+      f"{rows_per_class}",
+      asked=str(draws),
+    )
+
+  return base.Contrast(init, apply, check_data)
+
+
+def _fill(memory):
+  """Returns written rows and rows, of the instance bank if there is one."""
+  if memory.instance is None:
+    seen = memory.semantic.seen
+    return jnp.sum(seen, dtype=float), jnp.asarray(seen.size, float)
+  num_rows, _ = memory.instance.rows.shape
+  filled = jnp.sum(memory.instance.num_filled, dtype=float)
+  return filled, jnp.asarray(num_rows, float)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A config turned into its parts, once; below this nothing takes a whole one."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from sgcl_jax import augment, errors, losses, models, optim, skeletons, source
+from sgcl_jax.contrast import base, switches
+from sgcl_jax.devices import parallel
+from sgcl_jax.runs import workdir as runs_workdir
+
+# Smallest value of each number that a run can use.
+MINIMA = {
+  "batch_size": 1,
+  "eval_batch_size": 1,
+  "eval_every_epochs": 1,
+  "num_classes": 2,
+  "data.window": 2,
+  "data.repeats": 1,
+  "loss.label_smoothing": 0,
+  "loss.latent_prior": 0,
+  "loss.latent_mean": 0,
+  "optim.num_epochs": 1,
+  "optim.base_lr": 0,
+  "optim.momentum": 0,
+  "optim.weight_decay": 0,
+  "contrast.features": 1,
+  "contrast.margin": 0,
+  "contrast.rows_per_class": 1,
+  "contrast.num_hard_positives": 1,
+  "contrast.num_hard_negatives": 0,
+  "contrast.num_random_negatives": 0,
+}
+# Fields of a module that change neither variables nor logits.
+NOT_IDENTITY = ("dropout", "dtype", "remat")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """The parts of a run: data alone, no open files.
+
+  Attributes:
+    seed: Of all draws.
+    source: Which clips, in which batches.
+    schedule: Epochs and learning rates.
+    layout: Joint layout.
+    clip: Shape of one clip as the model sees it, [1, M, T, V, C].
+    model: Backbone, for training and evaluation.
+    transform: From padded clips to network inputs.
+    weights: Of the backbone's loss.
+    contrast: None without one.
+    optimizer: What follows the schedule.
+    init_from: Workdir of the run whose backbone this one starts from, or None.
+    identity: What a checkpoint must agree on.
+    record: The whole config, for `config.json`.
+  """
+
+  seed: int
+  source: source.Source
+  schedule: optim.Schedule
+  layout: skeletons.Skeleton
+  clip: jax.ShapeDtypeStruct
+  model: nn.Module
+  transform: Callable[..., jax.Array]
+  weights: losses.Weights
+  contrast: base.Contrast | None
+  optimizer: optim.Sgd
+  init_from: str | None
+  identity: dict[str, Any]
+  record: dict[str, Any]
+
+
+def open(workdir: str) -> Experiment:
+  """Returns the experiment of a run, from its `config.json`.
+
+  Raises:
+    WorkdirError: If there is none.
+  """
+  return make(ConfigDict(runs_workdir.read_config(workdir)))
+
+
+def make(config: ConfigDict) -> Experiment:
+  """Resolves and checks a config of `configs/`, and builds each part once.
+
+  Raises:
+    ConfigError: Names a key that no run can use, and what it may be.
+    DataError: If open fields cannot be filled from the data set's metadata.
+  """
+  config = _resolve(config)
+  _check_minima(config)
+  layout = skeletons.get(config.skeleton)
+  temperature = _temperature(config)
+  switches.check(
+    config.contrast,
+    enabled=config.gcl,
+    graph_block=config.model.graph_block,
+    batch_size=config.batch_size,
+  )
+  fields, modality = models.adapt(
+    config.backbone,
+    modality=config.data.modality,
+    skeleton=layout,
+    fields={k: v for k, v in config.model.items() if v is not None},
+  )
+  kinds = {
+    "num_classes": config.num_classes,
+    "skeleton": layout,
+    "num_persons": config.num_persons,
+  }
+  shape = (1, config.num_persons, config.data.window, layout.num_joints, 3)
+  contrast = None
+  if config.gcl:
+    contrast = switches.make(
+      config.contrast, num_classes=config.num_classes, temperature=temperature
+    )
+  return Experiment(
+    seed=config.seed,
+    source=_make_source(config, layout),
+    schedule=_make_schedule(config),
+    layout=layout,
+    clip=jax.ShapeDtypeStruct(shape, np.float32),
+    model=models.create(
+      config.backbone, **kinds, **fields, axis_name=parallel.AXIS
+    ),
+    transform=augment.make_transform(
+      config.data.transform,
+      modality=modality,
+      window=config.data.window,
+      layout=layout,
+      max_angle=config.data.max_angle,
+    ),
+    weights=losses.Weights(**config.loss),
+    contrast=contrast,
+    optimizer=_make_optimizer(config),
+    init_from=config.init_from,
+    identity=_make_identity(config, fields),
+    record=config.to_dict(),
+  )
+
+
+def _resolve(config):
+  """Returns a copy whose open fields are filled from the data set."""
+  config = config.copy_and_resolve_references()
+  names = ("num_classes", "num_persons", "skeleton")
+  if any(config[name] is None for name in names):
+    found = source.describe(config.data.dir, config.data.prepare)
+    for name in names:
+      if config[name] is None:
+        config[name] = found[name]
+  layout = skeletons.get(config.skeleton)
+  if layout.name not in skeletons.LAYOUTS:
+    # The text, not a file's name: the run must not depend on that file.
+    config.skeleton = layout.to_json()
+  return config
+
+
+def _check_minima(config):
+  for key, minimum in MINIMA.items():
+    value = config
+    for name in key.split("."):
+      value = value[name]
+    if value < minimum:
+      raise errors.ConfigError(f"config.{key}={value} is less than {minimum}")
+
+
+def _temperature(config):
+  """Returns tau: the one that is set, or the table's for this stream."""
+  temperature = config.contrast.temperature
+  if temperature is None:
+    stream = f"{config.data.split}_{config.data.modality}"
+    temperature = config.contrast.temperatures[stream]
+  if config.gcl and not temperature > 0:
+    raise errors.ConfigError("config.contrast.temperature is not above 0")
+  return temperature
+
+
+def _make_source(config, layout):
+  data = config.data
+  return source.Source(
+    data_dir=data.dir,
+    prepare=data.prepare,
+    train_split=data.train_split,
+    test_split=data.test_split,
+    repeats=data.repeats,
+    batch_size=config.batch_size,
+    eval_batch_size=config.eval_batch_size,
+    num_classes=config.num_classes,
+    num_persons=config.num_persons,
+    layout=layout,
+    require_aligned=data.require_aligned,
+  )
+
+
+def _make_schedule(config):
+  names = ("num_epochs", "base_lr", "warmup_epochs", "decay_rate")
+  return optim.Schedule(
+    decay_epochs=tuple(config.optim.decay_epochs),
+    eval_every_epochs=config.eval_every_epochs,
+    **{name: config.optim[name] for name in names},
+  )
+
+
+def _make_optimizer(config):
+  names = ("momentum", "nesterov", "weight_decay")
+  return optim.Sgd(**{name: config.optim[name] for name in names})
+
+
+def _make_identity(config, fields):
+  names = ("backbone", "num_classes", "skeleton", "num_persons")
+  identity = {name: config[name] for name in names}
+  return identity | {
+    f"model.{name}": value
+    for name, value in fields.items()
+    if name not in NOT_IDENTITY
+  }

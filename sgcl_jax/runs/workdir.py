@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directory of a run: its name, its config.json and its one writer."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from sgcl_jax import errors
+from sgcl_jax.runs import files
+
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+# Keys that may change on resume: they do not affect finished epochs.
+FREE_KEYS = (
+  "data.dir",
+  "data.prepare",
+  "eval_batch_size",
+  "eval_every_epochs",
+  "optim.num_epochs",
+)
+# Keys that an evaluation must share with the training, beside the model's.
+EVALUATION_KEYS = (
+  "data.modality",
+  "data.transform",
+  "data.test_split",
+  "data.window",
+)
+
+
+def default_name(config_name: str, record: dict[str, Any]) -> str:
+  """Returns the name of a run.
+
+  Args:
+    config_name: Stem of the config's file.
+    record: The config.
+  """
+  parts = [config_name, record["data"]["split"], record["data"]["modality"]]
+  variant = record["contrast"]["variant"]
+  if not record["gcl"]:
+    parts.append("nogcl")
+  elif variant != "paper":
+    parts.append(variant)
+  if record["preset"] != "paper":
+    parts.append(record["preset"])
+  return "_".join(parts)
+
+
+def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
+  """Returns the config of a run.
+
+  Raises:
+    WorkdirError: If there is none, or it cannot be read.
+  """
+  path = pathlib.Path(workdir) / CONFIG
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError as error:
+    raise errors.WorkdirError(
+      f"{workdir} holds no {CONFIG}: name the directory of a run as --workdir,"
+      " or add --config"
+    ) from error
+  except ValueError as error:
+    raise errors.WorkdirError(
+      f"{path} is damaged ({error}); add --config to go on without it"
+    ) from error
+
+
+def write_config(workdir: str | os.PathLike, record: dict[str, Any]) -> None:
+  """Writes config.json."""
+  files.write_json(pathlib.Path(workdir) / CONFIG, record)
+
+
+def check_resume(record: dict[str, Any], workdir: str | os.PathLike) -> None:
+  """Raises WorkdirError where a run has begun with another config."""
+  if has_checkpoint(workdir):
+    _check(record, workdir, lambda key: key not in FREE_KEYS)
+
+
+def check_evaluation(
+  record: dict[str, Any], workdir: str | os.PathLike
+) -> None:
+  """Raises WorkdirError where a run saw other inputs than the config gives."""
+  _check(record, workdir, lambda key: key in EVALUATION_KEYS)
+
+
+def has_checkpoint(workdir: str | os.PathLike) -> bool:
+  """Tells whether a run has begun."""
+  return any(pathlib.Path(workdir).glob("checkpoints/*/metadata"))
+
+
+@contextlib.contextmanager
+def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
+  """Makes the directory, writes config.json and keeps other trainings out.
+
+  Raises:
+    WorkdirError: If another process trains there.
+  """
+  path = pathlib.Path(workdir)
+  path.mkdir(parents=True, exist_ok=True)
+  refusal = errors.WorkdirError(
+    f"another process trains in {workdir}; stop it or use another --workdir"
+  )
+  with files.claim(path, refusal):
+    write_config(path, record)
+    yield
+
+
+def _check(record, workdir, matters):
+  if not (pathlib.Path(workdir) / CONFIG).exists():
+    return
+  old = flatten(read_config(workdir))
+  new = flatten(json.loads(json.dumps(record)))
+  for key in sorted(old.keys() | new.keys()):
+    if matters(key) and old.get(key) != new.get(key):
+      raise errors.WorkdirError(
+        f"{workdir} holds a run with config.{key}={old.get(key)!r}, not"
+        f" {new.get(key)!r}; use another --workdir or that value"
+      )
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns a nested dict as one of dotted keys."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat

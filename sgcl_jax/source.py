@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which clips a run trains and evaluates on, and in which batches."""
+
+import dataclasses
+from typing import Any
+
+from sgcl_jax import errors, input_pipeline, skeletons
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """The data of an experiment.
+
+  Attributes:
+    data_dir: Directory of the data set.
+    prepare: Command that converts it, for messages.
+    train_split: Split to train on.
+    test_split: Split to evaluate.
+    repeats: Passes over the clips in an epoch.
+    batch_size: Clips of a training batch, of all devices together.
+    eval_batch_size: Clips of an evaluation batch.
+    num_classes: L.
+    num_persons: M.
+    layout: Joint layout.
+    require_aligned: Whether the bodies have to be aligned.
+  """
+
+  data_dir: str
+  prepare: str
+  train_split: str
+  test_split: str
+  repeats: int
+  batch_size: int
+  eval_batch_size: int
+  num_classes: int
+  num_persons: int
+  layout: skeletons.Skeleton
+  require_aligned: bool
+
+  def load_train(self) -> input_pipeline.Clips:
+    """Loads the clips to train on; errors as for `load_test`."""
+    return self._load(self.train_split)
+
+  def load_test(self) -> input_pipeline.Clips:
+    """Loads the clips to evaluate.
+
+    Raises:
+      DataError: If the data set is missing, damaged or of another layout; names
+        the command that prepares it.
+    """
+    return self._load(self.test_split)
+
+  def num_steps(self, num_clips: int) -> int:
+    """Returns the steps of an epoch; an incomplete last batch is dropped.
+
+    Raises:
+      TrainingError: If the clips do not fill one batch.
+    """
+    steps = self.repeats * num_clips // self.batch_size
+    if not steps:
+      raise errors.TrainingError(
+        f"{num_clips} clips repeated {self.repeats} times do not fill one batch"
+        f" of {self.batch_size}; lower config.batch_size"
+      )
+    return steps
+
+  def _load(self, split):
+    try:
+      clips = input_pipeline.load(self.data_dir, split)
+      self._check(clips)
+    except errors.DataError as error:
+      raise _with_remedy(error, self.prepare, self.data_dir) from error
+    return clips
+
+  def _check(self, clips):
+    _, persons, joints, _ = clips.frames.shape
+    expected = self.num_persons, self.layout.num_joints
+    if (persons, joints) != expected:
+      raise errors.DataError(
+        f"{self.data_dir} holds {persons} persons of {joints} joints, the"
+        f" config wants {self.num_persons} of {self.layout.num_joints}"
+        f" ({self.layout.name})"
+      )
+    if self.require_aligned and not clips.metadata.get("aligned"):
+      raise errors.DataError(
+        f"the bodies in {self.data_dir} are not aligned, which InfoGCN expects;"
+        " to train on them all the same: --config.data.require_aligned=false"
+      )
+    if clips.labels.max() >= self.num_classes:
+      raise errors.DataError(
+        f"{self.data_dir} has label {clips.labels.max()}, the config only"
+        f" num_classes={self.num_classes}"
+      )
+
+
+def describe(data_dir: str, prepare: str) -> dict[str, Any]:
+  """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
+
+  Args:
+    data_dir: Its directory.
+    prepare: Command that converts it, for messages.
+
+  Raises:
+    DataError: If the data set is missing or stores no joint layout.
+  """
+  try:
+    return input_pipeline.describe(data_dir)
+  except errors.DataError as error:
+    raise _with_remedy(error, prepare, data_dir) from error
+
+
+def _with_remedy(error, prepare, data_dir):
+  return errors.DataError(
+    f"{error}. Prepare it with: {prepare} --out {data_dir}"
+  )
