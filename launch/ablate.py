@@ -2,7 +2,7 @@
 r"""Trains the rows of one of the paper's tables and writes the table.
 
 python launch/ablate.py --table 5 --seeds 3
-python launch/ablate.py --table 3 --config configs/ctrgcn_ucla.py:recipe=short
+python launch/ablate.py --table 3 --config configs/ctrgcn_ucla.py:preset=short
 
 Run again, it goes on. A row that is the same in several tables is trained once.
 """
@@ -10,119 +10,123 @@ Run again, it goes on. A row that is the same in several tables is trained once.
 import csv
 import functools
 import json
-import os
 import pathlib
 import shlex
 import statistics
 import sys
-
-import jax
-from absl import flags
-from ml_collections import config_flags
+from collections.abc import Sequence
 
 from configs import tables
-from sgcl_jax import (
-  build,
-  checkpoint,
-  errors,
-  input_pipeline,
-  parallel,
-  train,
-  workdir,
-)
-from sgcl_jax.contrast import objective
+from sgcl_jax import command, errors
+from sgcl_jax.contrast import switches
+from sgcl_jax.devices import set_up
+from sgcl_jax.runs import files, workdir
 
 # What concerns one row, not all.
 REFUSALS = errors.ConfigError, errors.ContrastError, errors.TrainingError
 
-_TABLE = flags.DEFINE_enum(
-  "table", None, [str(number) for number in tables.TABLES], "Of the paper."
-)
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  "configs/ctrgcn_ntu60.py",
-  "What the rows change; options and fields are set as for sgcl_jax.main.",
-)
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of each row.", lower_bound=1)
-_OUT = flags.DEFINE_string(
-  "out", None, "For the tables and their runs, which are resumed."
-)
 
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   """Trains what is missing and writes `table<number>.md` and `.csv`.
 
   Raises:
     UserError: As `train.run`. What concerns one row alone does not keep the
       others from being trained.
   """
-  if _TABLE.value is None:
-    raise errors.ConfigError("--table is missing, as in --table 5")
-  number, base = int(_TABLE.value), _CONFIG.value
-  table = tables.TABLES[number]
-  overridden = config_flags.get_override_values(flags.FLAGS["config"])
-  for key in sorted(overridden):
+  args = _parse(argv)
+  table = tables.TABLES[args.table]
+  for key in sorted(args.overrides):
     if any(key in row.fields for row in table.rows) or key == "seed":
       raise errors.ConfigError(f"config.{key} is set by the rows of the table")
-  _check_base(base)
-  parallel.set_up(base)
-  source = config_flags.get_config_filename(flags.FLAGS["config"])
-  default = f"runs/ablate_{workdir.default_name(source, base)}"
-  out = pathlib.Path(_OUT.value or default)
+  _check_base(args.config)
+  set_up.configure(
+    args.config.batch_size,
+    args.config.matmul_precision,
+    remat=bool(args.config.model.remat),
+  )
+  name = workdir.default_name(args.config_name, args.config.to_dict())
+  out = pathlib.Path(args.out or f"runs/ablate_{name}")
   print(f"in {out}", flush=True)
   summaries, refused = {row.name: [] for row in table.rows}, []
-  for seed in range(1, _SEEDS.value + 1):
+  for seed in range(1, args.seeds + 1):
     for i, row in enumerate(table.rows):
       print(
         f"\n[{i + 1}/{len(table.rows)}] {row.name}, seed {seed}", flush=True
       )
       try:
-        summaries[row.name].append(_run(row, seed, base, out))
+        summaries[row.name].append(_run(row, seed, args.config, out))
       except REFUSALS as error:
         refused.append(f"{row.name}, seed {seed}: {error}")
         print(refused[-1], flush=True)
-      _write(out, number, table, summaries)
-  print("\n" + (out / f"table{number}.md").read_text(), end="")
+      _write(out, args.table, table, summaries)
+  print("\n" + (out / f"table{args.table}.md").read_text(), end="")
   if refused:
     raise errors.TrainingError("\n".join(["rows are missing", *refused]))
+
+
+def _parse(argv):
+  parser = command.Parser("launch/ablate", __doc__)
+  parser.add_config(default="configs/ctrgcn_ntu60.py")
+  parser.add_argument(
+    "--table", type=int, choices=tuple(tables.TABLES), help="of the paper"
+  )
+  parser.add_argument("--seeds", type=int, default=1, help="of each row")
+  parser.add_argument(
+    "--out", help="directory of the tables and their runs, which are resumed"
+  )
+  args = parser.parse_args(argv)
+  if args.table is None:
+    raise errors.ConfigError("--table is missing, as in --table 5")
+  if args.seeds < 1:
+    raise errors.ConfigError(f"--seeds={args.seeds} is less than 1")
+  return args
 
 
 def _check_base(config):
   """Refuses a config in which some rows would be the same without a word."""
   if not config.gcl:
-    raise errors.ConfigError("gcl=false: the rows of a table set what has none")
-  for name in objective.departures(config.contrast):
+    raise errors.ConfigError(
+      "gcl=false: the rows of a table change the contrast"
+    )
+  for name in switches.departures(config.contrast):
     raise errors.ConfigError(
       f"config.contrast.{name}={config.contrast[name]}: the rows of a table"
-      f" change the paper's method, {objective.CHOICES[name][0]}"
+      f" change the paper's method, {switches.CHOICES[name][0]}"
     )
 
 
 def _run(row, seed, base, out):
-  """Returns the summary of a row with one seed, trained if it is not there."""
+  """Returns the summary of a row with one seed, trained if it is missing."""
+  import jax
+
+  from sgcl_jax import experiment, train
+
   config = base.copy_and_resolve_references()
   config.update_from_flattened_dict({**row.fields, "seed": seed})
+  parts = experiment.make(config)
   # Named by what differs from the config, so that tables share their rows.
   flat = workdir.flatten(base.to_dict())
-  flat["contrast.temperature"] = build.temperature(base)
+  flat["contrast.temperature"] = experiment.find_temperature(base)
   changes = {k: v for k, v in row.fields.items() if flat[k] != v}
   name = ",".join(f"{key}={value}" for key, value in changes.items())
   path = out / (name or "default") / f"seed{seed}"
-  workdir.check_resume(config, path)
-  summary = _find_summary(config, path)
+  workdir.check_resume(parts.record, path)
+  summary = _find_summary(parts, path)
   if summary:
     print(f"top-1 {summary['top1']:.2f} %, as found in {path}")
     return summary
-  summary = train.run(config, path)
+  summary = train.run(parts, path)
   jax.clear_caches()  # The step of the next row is another one.
   return summary
 
 
-def _find_summary(config, path):
+def _find_summary(parts, path):
   """Returns the summary of a finished run of these data, or None."""
-  if not (path / "summary.json").exists():
+  from sgcl_jax.runs import checkpoint
+
+  if not (path / workdir.SUMMARY).exists():
     return None
-  summary = json.loads((path / "summary.json").read_text())
+  summary = json.loads((path / workdir.SUMMARY).read_text())
   checkpoints = checkpoint.Checkpoints(path)
   try:
     digest = checkpoints.metadata()["data"]
@@ -130,14 +134,13 @@ def _find_summary(config, path):
     return None
   finally:
     checkpoints.close()
-  same = digest == _digest(config.data.dir, config.data.train_split)
-  finished = summary["epoch"] == config.optim.num_epochs
-  return summary if same and finished else None
+  finished = summary["epoch"] == parts.schedule.num_epochs
+  return summary if digest == _digest(parts.source) and finished else None
 
 
 @functools.lru_cache
-def _digest(data_dir, split):
-  return input_pipeline.load(data_dir, split).digest()
+def _digest(source):
+  return source.load_train().digest()
 
 
 def _write(out, number, table, summaries):
@@ -156,13 +159,15 @@ def _write(out, number, table, summaries):
       }
     )
   finished = [summary for each in summaries.values() for summary in each]
-  _replace(out / f"table{number}.md", _markdown(number, table, rows, finished))
-  path = out / f"table{number}.csv"
-  with path.with_suffix(".tmp").open("w", newline="") as file:
+  text = _markdown(number, table, rows, finished)
+  files.write_text(out / f"table{number}.md", text)
+  with (
+    files.replacing(out / f"table{number}.csv") as partial,
+    partial.open("w", newline="") as file,
+  ):
     writer = csv.DictWriter(file, rows[0].keys())
     writer.writeheader()
     writer.writerows(rows)
-  os.replace(path.with_suffix(".tmp"), path)
 
 
 def _markdown(number, table, rows, finished):
@@ -187,10 +192,5 @@ def _markdown(number, table, rows, finished):
   return "\n".join(lines) + "\n"
 
 
-def _replace(path, text):
-  path.with_suffix(".tmp").write_text(text)
-  os.replace(path.with_suffix(".tmp"), path)
-
-
 if __name__ == "__main__":
-  errors.run_with_flags(main, errors.RESUMABLE)
+  command.run(main, interrupted=command.RESUMABLE)

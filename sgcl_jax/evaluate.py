@@ -21,13 +21,18 @@ from sgcl_jax.runs import checkpoint, files, record, scores, workdir
 Evaluator = Callable[[dict[str, Any]], scores.Scores]
 
 
+def make_eval_step(parts: experiment.Experiment) -> Callable[..., jax.Array]:
+  """Builds the evaluation step, mapped over the devices."""
+  return parallel.map_eval_step(
+    steps.make_eval_step(parts.model, parts.transform)
+  )
+
+
 def make_evaluator(
   parts: experiment.Experiment, clips: input_pipeline.Clips
 ) -> Evaluator:
   """Builds the function that evaluates variables on clips."""
-  step = parallel.map_eval_step(
-    steps.make_eval_step(parts.model, parts.transform)
-  )
+  step = make_eval_step(parts)
   batch_size = parallel.padded_size(parts.source.eval_batch_size)
 
   def evaluate(variables):

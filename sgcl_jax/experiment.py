@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A config turned into its parts, once; below this nothing takes a whole one."""
+"""Turns a config into its parts, once; nothing below takes a whole config."""
 
 import dataclasses
 from collections.abc import Callable
@@ -95,46 +95,22 @@ def make(config: ConfigDict) -> Experiment:
   config = _resolve(config)
   _check_minima(config)
   layout = skeletons.get(config.skeleton)
-  temperature = _temperature(config)
-  switches.check(
-    config.contrast,
-    enabled=config.gcl,
-    graph_block=config.model.graph_block,
-    batch_size=config.batch_size,
-  )
+  contrast = _make_contrast(config)
   fields, modality = models.adapt(
     config.backbone,
     modality=config.data.modality,
     skeleton=layout,
     fields={k: v for k, v in config.model.items() if v is not None},
   )
-  kinds = {
-    "num_classes": config.num_classes,
-    "skeleton": layout,
-    "num_persons": config.num_persons,
-  }
   shape = (1, config.num_persons, config.data.window, layout.num_joints, 3)
-  contrast = None
-  if config.gcl:
-    contrast = switches.make(
-      config.contrast, num_classes=config.num_classes, temperature=temperature
-    )
   return Experiment(
     seed=config.seed,
     source=_make_source(config, layout),
     schedule=_make_schedule(config),
     layout=layout,
     clip=jax.ShapeDtypeStruct(shape, np.float32),
-    model=models.create(
-      config.backbone, **kinds, **fields, axis_name=parallel.AXIS
-    ),
-    transform=augment.make_transform(
-      config.data.transform,
-      modality=modality,
-      window=config.data.window,
-      layout=layout,
-      max_angle=config.data.max_angle,
-    ),
+    model=_make_model(config, layout, fields),
+    transform=_make_transform(config, layout, modality),
     weights=losses.Weights(**config.loss),
     contrast=contrast,
     optimizer=_make_optimizer(config),
@@ -169,15 +145,50 @@ def _check_minima(config):
       raise errors.ConfigError(f"config.{key}={value} is less than {minimum}")
 
 
-def _temperature(config):
+def find_temperature(config: ConfigDict) -> float:
   """Returns tau: the one that is set, or the table's for this stream."""
-  temperature = config.contrast.temperature
-  if temperature is None:
-    stream = f"{config.data.split}_{config.data.modality}"
-    temperature = config.contrast.temperatures[stream]
-  if config.gcl and not temperature > 0:
+  if config.contrast.temperature is not None:
+    return config.contrast.temperature
+  stream = f"{config.data.split}_{config.data.modality}"
+  return config.contrast.temperatures[stream]
+
+
+def _make_contrast(config):
+  switches.check(
+    config.contrast,
+    enabled=config.gcl,
+    graph_block=config.model.graph_block,
+    batch_size=config.batch_size,
+  )
+  if not config.gcl:
+    return None
+  temperature = find_temperature(config)
+  if not temperature > 0:
     raise errors.ConfigError("config.contrast.temperature is not above 0")
-  return temperature
+  return switches.make(
+    config.contrast, num_classes=config.num_classes, temperature=temperature
+  )
+
+
+def _make_model(config, layout, fields):
+  return models.create(
+    config.backbone,
+    num_classes=config.num_classes,
+    skeleton=layout,
+    num_persons=config.num_persons,
+    axis_name=parallel.AXIS,
+    **fields,
+  )
+
+
+def _make_transform(config, layout, modality):
+  return augment.make_transform(
+    config.data.transform,
+    modality=modality,
+    window=config.data.window,
+    layout=layout,
+    max_angle=config.data.max_angle,
+  )
 
 
 def _make_source(config, layout):

@@ -6,9 +6,9 @@ There is no key to save, and nothing depends on the replica.
 
 import jax
 
-# Each purpose has a stream of its own, so that switching the contrast on changes
-# neither the augmentation nor the initial backbone. A number never changes its
-# meaning: a resumed run would draw something else.
+# Each purpose has its own stream, so that the contrast changes neither the
+# augmentation nor the initial backbone. A number never changes its meaning: a
+# resumed run would draw something else.
 PURPOSES = {
   "augment": 0,
   "sampling": 1,

@@ -87,9 +87,7 @@ def init(
     ConfigError: If the contrast needs what the backbone does not sow.
   """
   variables = model.lazy_init(randomness.make_key(seed, "backbone"), clip)
-  shapes = jax.eval_shape(
-    functools.partial(models.apply_eval, model), variables, clip
-  )
+  shapes = output_shapes(model, variables, clip)
   key = randomness.make_key(seed, "projection")
   added, memory = (contrast or base.NONE).init(key, shapes, num_rows)
   params = {"backbone": variables["params"], "contrast": added}
@@ -100,6 +98,14 @@ def init(
     memory=memory,
     **{name: variables.get(name, {}) for name in COLLECTIONS},
   )
+
+
+def output_shapes(
+  model: nn.Module, variables: dict[str, Any], clip: jax.ShapeDtypeStruct
+) -> models.Outputs:
+  """Returns the shapes of a backbone's outputs for one clip."""
+  apply = functools.partial(models.apply_eval, model)
+  return jax.eval_shape(apply, variables, clip)
 
 
 def variable_shapes(

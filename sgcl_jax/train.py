@@ -4,9 +4,11 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import optax
 import tqdm
 
 from sgcl_jax import (
@@ -66,7 +68,9 @@ def run(
     return evaluate.finish(parts, directory, test_clips, evaluator)
 
 
-def make_train_step(parts: experiment.Experiment, optimizer):
+def make_train_step(
+  parts: experiment.Experiment, optimizer: optax.GradientTransformation
+) -> Callable[..., Any]:
   """Builds the training step, mapped over the devices."""
   step = steps.make_train_step(
     seed=parts.seed,

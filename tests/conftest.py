@@ -12,6 +12,7 @@ import pytest
 
 from configs import ctrgcn_ucla
 from data_prep import ntu60, records, synthetic, tfrecord
+from sgcl_jax import experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -139,6 +140,12 @@ def tiny_config(tiny_data):
     return config
 
   return make
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_config):
+  """Returns a maker of experiments for runs of seconds, as `tiny_config`."""
+  return lambda *args, **fields: experiment.make(tiny_config(*args, **fields))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from configs import ctrgcn_ntu60, tables
-from sgcl_jax import build
+from sgcl_jax import experiment
 from tests.conftest import ROOT
 
 ROWS = [(number, row) for number, t in tables.TABLES.items() for row in t.rows]
@@ -22,7 +22,7 @@ ROWS = [(number, row) for number, t in tables.TABLES.items() for row in t.rows]
 def test_every_row_is_a_config_that_can_run(number, row):
   config = ctrgcn_ntu60.get_config()
   config.update_from_flattened_dict(row.fields)
-  build.check(config)
+  experiment.make(config)
 
 
 def test_all_tables_have_the_papers_method_and_its_number():
@@ -33,7 +33,7 @@ def test_all_tables_have_the_papers_method_and_its_number():
     for row in table.rows:
       config = ctrgcn_ntu60.get_config()
       config.update_from_flattened_dict(row.fields)
-      config.contrast.temperature = build.temperature(config)
+      config.contrast.temperature = experiment.find_temperature(config)
       config.model.graph_block = config.model.graph_block or 9
       default.contrast.temperature = 1.0
       default.model.graph_block = 9

@@ -9,6 +9,16 @@ import pytest
 from sgcl_jax import augment, skeletons
 
 
+def make_transform(name, modality, window):
+  return augment.make_transform(
+    name,
+    modality=modality,
+    window=window,
+    layout=skeletons.LAYOUTS.get(name, skeletons.NTU),
+    max_angle=0.3,
+  )
+
+
 def ntu_clips(data):
   """Golden NTU sequences [S, 140, 150] as [S, T, M, V, C]."""
   x = data["ntu/x"].astype(np.float32)
@@ -28,7 +38,7 @@ def assert_close(actual, expected):
 def test_ntu_test_transform_equals_reference(golden, modality):
   data = golden("G_feeders.npz")
   clips = ntu_clips(data)
-  transform = augment.make_augment("ntu", modality, 64, "ntu", 0.3)
+  transform = make_transform("ntu", modality, 64)
   rows = data[f"ntu/test_p0.95/{modality}_rows"]
   lengths = jnp.full(len(rows), clips.shape[1])
   ours = jax.jit(lambda x, n: transform(x, n, None))(clips[rows], lengths)
@@ -141,10 +151,10 @@ def test_ucla_draws_follow_their_distribution():
   assert not degrees[:, 2].any()
 
 
-@pytest.mark.parametrize("recipe, joints", [("ntu", 25), ("ucla", 20)])
+@pytest.mark.parametrize("name, joints", [("ntu", 25), ("ucla", 20)])
 @pytest.mark.parametrize("train", [True, False])
-def test_one_frame_and_empty_clips_stay_finite(recipe, joints, train):
-  transform = augment.make_augment(recipe, "joint_motion", 8, recipe, 0.3)
+def test_one_frame_and_empty_clips_stay_finite(name, joints, train):
+  transform = make_transform(name, "joint_motion", 8)
   clips = np.zeros((2, 5, 1, joints, 3), np.float32)
   clips[0, 0] = np.random.default_rng(0).normal(size=(1, joints, 3))
   keys = jax.random.split(jax.random.key(0), 2) if train else None
@@ -154,7 +164,9 @@ def test_one_frame_and_empty_clips_stay_finite(recipe, joints, train):
 
 
 def test_unknown_names_are_refused():
-  with pytest.raises(ValueError, match="unknown recipe 'x'; known: ntu, ucla"):
-    augment.make_augment("x", "joint", 8, "ntu", 0.3)
+  with pytest.raises(
+    ValueError, match="unknown transform 'x'; known: ntu, ucla"
+  ):
+    make_transform("x", "joint", 8)
   with pytest.raises(ValueError, match="unknown modality 'velocity'"):
-    augment.make_augment("ntu", "velocity", 8, "ntu", 0.3)
+    make_transform("ntu", "velocity", 8)

@@ -17,7 +17,7 @@ from configs import (
   infogcn_ucla,
   quickstart,
 )
-from sgcl_jax import augment, build, errors, optim
+from sgcl_jax import augment, errors, experiment
 
 NTU60 = [ctrgcn_ntu60, agcn_ntu60, infogcn_ntu60]
 NTU120 = [ctrgcn_ntu120, agcn_ntu120, infogcn_ntu120]
@@ -61,7 +61,7 @@ def test_the_papers_numbers(config):
   smoothing = config.loss.label_smoothing
   terms = config.loss.latent_prior, config.loss.latent_mean
   assert (smoothing, *terms) == ((0.1, 0.1, 1e-4) if info else (0, 0, 0))
-  rates = optim.learning_rates(config.optim)
+  rates = experiment.make(config).schedule.rates()
   assert len(rates) == (110 if info else 65)
   assert rates[0] == pytest.approx(0.02) and rates[4] == pytest.approx(0.1)
   decays = (90, 100) if info else (50,) if ucla else (35, 55)
@@ -92,9 +92,9 @@ def test_temperatures(config):
     for modality, tau in zip(common.MODALITIES, expected, strict=True):
       arg = ",".join([*options, f"modality={modality}"])
       made = config.get_config(arg)
-      assert build.temperature(made) == tau
+      assert experiment.find_temperature(made) == tau
       made.contrast.temperature = 2.0
-      assert build.temperature(made) == 2.0
+      assert experiment.find_temperature(made) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,14 @@ def test_temperatures(config):
 )
 def test_infogcn_makes_the_bones_itself(modality, k):
   config = infogcn_ucla.get_config(f"modality={modality}")
-  assert build.make_model(config).k == k
+  parts = experiment.make(config)
+  assert parts.model.k == k
   x = np.random.default_rng(0).normal(size=(2, 9, 1, 20, 3)).astype(np.float32)
-  ours = build.make_augment(config)(x, np.array([9, 9]), None)
+  ours = parts.transform(x, np.array([9, 9]), None)
   plain = ctrgcn_ucla.get_config(
     f"modality={modality.replace('bone', 'joint')}"
   )
-  expected = build.make_augment(plain)(x, np.array([9, 9]), None)
+  expected = experiment.make(plain).transform(x, np.array([9, 9]), None)
   np.testing.assert_array_equal(ours, expected)
 
 
@@ -118,10 +119,10 @@ def test_a_stream_and_a_k_that_contradict(modality, k):
   config = infogcn_ucla.get_config(f"modality={modality}")
   config.model.k = k
   with pytest.raises(errors.ConfigError, match=f"config.model.k={k} with data"):
-    build.check(config)
+    experiment.make(config)
   config.model.k = 2
   config.data.modality = "joint_motion"
-  build.check(config)
+  experiment.make(config)
 
 
 @pytest.mark.parametrize("config", [infogcn_ntu60, infogcn_ntu120])
@@ -130,13 +131,13 @@ def test_infogcn_wants_aligned_bodies(config, make_data):
   config.update(skeleton="ucla", num_persons=1)
   config.data.dir = str(make_data({"xsub_train_xview_train": 3}))
   with pytest.raises(errors.DataError, match="are not aligned.*--align --out"):
-    build.load_clips(config, "train")
+    experiment.make(config).source.load_train()
   config.data.require_aligned = False
-  assert len(build.load_clips(config, "train")) == 3
+  assert len(experiment.make(config).source.load_train()) == 3
 
 
 def test_a_field_of_the_split_is_followed():
   config = ctrgcn_ntu60.get_config()
   config.data.split, config.data.modality = "xview", "joint_motion"
   assert config.data.train_split == "xview_train"
-  assert build.temperature(config) == 1.0
+  assert experiment.find_temperature(config) == 1.0

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from sgcl_jax import metrics
+from sgcl_jax.runs import record
 
 MISTAKES = {
   "unknown option": (["--config", "configs/ctrgcn_ucla.py:modalty=bone"],
@@ -20,16 +20,18 @@ MISTAKES = {
                      "split='xset' is not one of xsub, xview"),
   "unknown key": (["--config", "configs/ctrgcn_ucla.py",
                    "--config.optim.base_rl=1"],
-                  "error: no such key: 'base_rl' Did you mean \"base_lr\""),
+                  "error: unknown key config.optim.base_rl; did you mean"
+                   " config.optim.base_lr?"),
   "unknown parent": (["--config", "configs/ctrgcn_ucla.py",
                       "--config.optm.base_lr=1"],
-                     "error: no such key: 'optm' Did you mean \"optim\""),
+                     "error: unknown key config.optm.base_lr; did you mean"
+                      " config.optim.base_lr?"),
   "bad value": (["--config", "configs/ctrgcn_ucla.py",
                  "--config.batch_size=many"], "many"),
   "missing config": (["--config", "configs/absent.py"], "configs/absent.py"),
-  "recipe as a field": (
-    ["--config", "configs/ctrgcn_ucla.py", "--config.recipe=short"],
-    "recipe is an option after the colon",
+  "preset as a field": (
+    ["--config", "configs/ctrgcn_ucla.py", "--config.preset=short"],
+    "preset is an option after the colon",
   ),
   "no config": ([], "--config is missing"),
   "stray argument": (["--config", "configs/ctrgcn_ucla.py", "bone"],
@@ -115,7 +117,7 @@ def test_the_owners_line_trains(project):
       time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
-  train, test = metrics.read(workdir)[:2]
+  train, test = record.read(workdir)[:2]
   assert (train["step"], train["epoch"], train["split"]) == (1, 1, "train")
   assert (test["step"], test["split"]) == (1, "test")
   result = subprocess.run(

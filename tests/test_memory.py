@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sgcl_jax import metrics
+from sgcl_jax.runs import record
 
 CONFIGS = [
   f"{backbone}_{data}"
@@ -40,7 +40,7 @@ def test_a_step_fits(name, ntu_data, tiny_data, tmp_path):
     time.sleep(0.5)
     pid, status, usage = os.wait4(process.pid, os.WNOHANG)
     assert not pid, (status, (tmp_path / "log").read_text())
-    step = next(iter(metrics.read(tmp_path / "run")), None)
+    step = next(iter(record.read(tmp_path / "run")), None)
   process.send_signal(signal.SIGKILL)
   _, _, usage = os.wait4(process.pid, 0)
   process.returncode = -signal.SIGKILL

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
 from sgcl_jax import optim
 
@@ -20,21 +19,13 @@ SCHEDULES = {
 
 
 def schedule(base_lr, decay_epochs, num_epochs, warmup_epochs=5, rate=0.1):
-  return ConfigDict(
-    {
-      "base_lr": base_lr,
-      "decay_epochs": decay_epochs,
-      "num_epochs": num_epochs,
-      "warmup_epochs": warmup_epochs,
-      "decay_rate": rate,
-    }
-  )
+  return optim.Schedule(num_epochs, base_lr, warmup_epochs, decay_epochs, rate)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedule_equals_reference(golden, name):
   expected = golden("E_optim.npz")[f"schedule/{name}"]
-  rates = optim.learning_rates(schedule(*SCHEDULES[name]))
+  rates = schedule(*SCHEDULES[name]).rates()
   np.testing.assert_allclose(rates, expected, rtol=0, atol=1e-12)
 
 
@@ -49,12 +40,12 @@ def test_other_schedule_equals_reference(golden):
     args["warm_up"],
     args["decay"],
   )
-  rates = optim.learning_rates(config)
+  rates = config.rates()
   np.testing.assert_allclose(rates, expected, rtol=0, atol=1e-12)
 
 
 def test_schedule_by_hand():
-  rates = optim.learning_rates(schedule(1.0, (3, 4), 6, warmup_epochs=2))
+  rates = schedule(1.0, (3, 4), 6, warmup_epochs=2).rates()
   np.testing.assert_allclose(rates, [0.5, 1.0, 1.0, 0.1, 0.01, 0.01])
 
 
@@ -68,15 +59,9 @@ def test_sgd_equals_reference(golden, case, suffix):
   with jax.enable_x64(exact):
     names = ("w1", "b1", "w2", "s")
     params = {name: data[f"params0/{name}"].astype(dtype) for name in names}
-    config = ConfigDict(
-      {
-        "momentum": 0.9,
-        "nesterov": True,
-        "weight_decay": float(data[f"{case}/weight_decay"]),
-      }
-    )
+    sgd = optim.Sgd(0.9, True, float(data[f"{case}/weight_decay"]))
     rates = jax.numpy.asarray(data["lr"].astype(dtype))
-    optimizer = optim.sgd(lambda step: rates[step], config)
+    optimizer = sgd.make(lambda step: rates[step])
     state = optimizer.init(params)
     for step in range(6):
       grads = {

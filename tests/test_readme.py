@@ -20,13 +20,13 @@ def test_it_is_short():
   assert len(README.read_text().splitlines()) <= 150
 
 
-def test_a_backbone_of_ones_own(tmp_path, tiny_config, monkeypatch):
+def test_a_backbone_of_ones_own(tmp_path, tiny, monkeypatch):
   """Under 40 lines, and the contrast trains on its graph."""
   (block,) = read_blocks("python")
   assert len(block.splitlines()) < 40
   (tmp_path / "mine.py").write_text(block)
   monkeypatch.syspath_prepend(tmp_path)
-  config = tiny_config(backbone="mine:Mine", **{"optim.num_epochs": 2})
+  config = tiny(backbone="mine:Mine", **{"optim.num_epochs": 2})
   summary = train.run(config, tmp_path / "run")
   assert summary["epoch"] == 2
   lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()

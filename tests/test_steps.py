@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla, infogcn_ucla
-from sgcl_jax import build, input_pipeline, parallel, steps
+from sgcl_jax import input_pipeline, randomness, state, steps
+from sgcl_jax.devices import parallel
 from tests.conftest import TINY
 
 
@@ -22,27 +23,39 @@ def make_batches(clips, count):
   return [next(batches) for _ in range(count)]
 
 
-def run_replicas(config, clips, num_replicas, count=5, noise=0.0):
+def init_state(parts):
+  """Returns the optimizer and the initial state."""
+  optimizer = parts.optimizer.follow(parts.schedule, 12)
+  return optimizer, state.init(
+    parts.model,
+    parts.contrast,
+    optimizer,
+    clip=parts.clip,
+    seed=parts.seed,
+    num_rows=96,
+  )
+
+
+def run_replicas(parts, clips, num_replicas, count=5, noise=0.0):
   """Runs steps on `num_replicas` emulated replicas; returns state, metrics.
 
   The parameters are changed by `noise` first, relative to themselves.
   """
-  optimizer = build.make_optimizer(config, 12)
-  state = build.init_state(config, optimizer, 96)
+  optimizer, current = init_state(parts)
   exact = jax.config.jax_enable_x64
   if exact:
-    state = jax.tree.map(to_double, state)
+    current = jax.tree.map(to_double, current)
   if noise:
     rng = np.random.default_rng(0)
     change = lambda x: x * (1 + noise * rng.normal(size=x.shape))
-    state = state.replace(params=jax.tree.map(change, state.params))
+    current = current.replace(params=jax.tree.map(change, current.params))
   step = steps.make_train_step(
-    build.make_model(config, axis_name=parallel.AXIS),
-    build.make_head(config),
-    optimizer,
-    build.make_augment(config),
-    config,
-    build.temperature(config),
+    seed=parts.seed,
+    model=parts.model,
+    transform=parts.transform,
+    weights=parts.weights,
+    contrast=parts.contrast,
+    optimizer=optimizer,
   )
   mapped = jax.jit(
     jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)),
@@ -56,13 +69,13 @@ def run_replicas(config, clips, num_replicas, count=5, noise=0.0):
     shares = jax.tree.map(
       lambda x: x.reshape(num_replicas, -1, *x.shape[1:]), batch
     )
-    states, metrics = mapped(state, shares)
+    states, metrics = mapped(current, shares)
     # What a step returns must be equal on all replicas.
     for leaf in jax.tree.leaves((states, metrics)):
       np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
-    state, metrics = jax.tree.map(lambda x: x[0], (states, metrics))
-    logged.append(metrics)
-  return state, logged
+    current, metrics = jax.tree.map(lambda x: x[0], (states, metrics))
+    logged.append(metrics.flatten())
+  return current, logged
 
 
 def to_double(x):
@@ -88,12 +101,12 @@ def largest_error(actual, expected):
 
 @pytest.mark.parametrize("num_replicas", [2, 4, 8])
 @pytest.mark.parametrize("arg", [None, "contrast=released", "gcl=false"])
-def test_replicas_equal_one_device(tiny_config, clips, num_replicas, arg, x64):
+def test_replicas_equal_one_device(tiny, clips, num_replicas, arg, x64):
   """Skipped anchors are present: the banks start empty."""
   few = {"contrast.num_hard_positives": 3, "contrast.num_random_negatives": 4}
-  config = tiny_config(arg, **few)
-  one, logged_one = run_replicas(config, clips, 1)
-  many, logged_many = run_replicas(config, clips, num_replicas)
+  parts = tiny(arg, **few)
+  one, logged_one = run_replicas(parts, clips, 1)
+  many, logged_many = run_replicas(parts, clips, num_replicas)
   if arg != "gcl=false":
     active = [float(metrics["active_anchors"]) for metrics in logged_one]
     assert any(0 < fraction < 1 for fraction in active), active
@@ -102,10 +115,10 @@ def test_replicas_equal_one_device(tiny_config, clips, num_replicas, arg, x64):
 
 
 @pytest.fixture(scope="module")
-def kernel_without_contrast(tiny_config, clips):
+def kernel_without_contrast(tiny, clips):
   with jax.enable_x64(True):
-    state, _ = run_replicas(tiny_config("gcl=false"), clips, 1, count=2)
-  return state.params["backbone"]["Dense_0"]["kernel"]
+    after, _ = run_replicas(tiny("gcl=false"), clips, 1, count=2)
+  return after.params["backbone"]["Dense_0"]["kernel"]
 
 
 # The switches of the paper's tables, but those of numbers.
@@ -123,15 +136,14 @@ def kernel_without_contrast(tiny_config, clips):
   ids=lambda overrides: ",".join(overrides.values()),
 )
 def test_replicas_of_the_switches(
-  tiny_config, clips, overrides, kernel_without_contrast, x64
+  tiny, clips, overrides, kernel_without_contrast, x64
 ):
   few = {"num_hard_positives": 1, "cold_start": "partial"}
   few |= {"num_hard_negatives": 4, "num_random_negatives": 4}
   fields = {f"contrast.{k}": v for k, v in (few | overrides).items()}
-  config = tiny_config(**fields)
-  build.check(config)
-  one, logged_one = run_replicas(config, clips, 1, count=2)
-  many, logged_many = run_replicas(config, clips, 4, count=2)
+  parts = tiny(**fields)
+  one, logged_one = run_replicas(parts, clips, 1, count=2)
+  many, logged_many = run_replicas(parts, clips, 4, count=2)
   assert_close(many, one, 1e-9)
   assert_close(logged_many, logged_one, 1e-9)
   # The backbone is moved by more than its own loss.
@@ -146,7 +158,7 @@ def real_config(backbone, arg):
   fields = {**TINY, "model.dropout": 0.5, "contrast.num_hard_positives": 2}
   del fields["backbone"], fields["optim.base_lr"]
   config.update_from_flattened_dict(fields)
-  return config
+  return experiment.make(config)
 
 
 # Each compiles for a minute: one of each backbone here, all in the slow tests.
@@ -174,9 +186,9 @@ def on_one(clips):
   def run(backbone, arg, count, exact, noise=0.0):
     key = backbone, arg, count, exact, noise
     if key not in runs:
-      config = real_config(backbone, arg)
+      parts = real_config(backbone, arg)
       with jax.enable_x64(exact):
-        runs[key] = run_replicas(config, clips, 1, count, noise)
+        runs[key] = run_replicas(parts, clips, 1, count, noise)
     return runs[key]
 
   return run
@@ -188,8 +200,8 @@ def test_replicas_of_a_backbone(
 ):
   """Rotation, dropout, latent noise, and terms that are no sums over clips."""
   one, logged_one = on_one(backbone, arg, 3, True)
-  config = real_config(backbone, arg)
-  many, logged_many = run_replicas(config, clips, num_replicas, count=3)
+  parts = real_config(backbone, arg)
+  many, logged_many = run_replicas(parts, clips, num_replicas, count=3)
   if backbone == "infogcn":
     assert float(logged_one[0]["latent_prior"]) > 0
     assert float(logged_one[0]["latent_mean"]) > 0
@@ -213,17 +225,17 @@ def test_replicas_of_a_backbone_in_single_precision(
   backbone, arg, num_replicas, clips, on_one
 ):
   one, logged_one = on_one(backbone, arg, 1, False)
-  config = real_config(backbone, arg)
-  many, logged_many = run_replicas(config, clips, num_replicas, count=1)
+  parts = real_config(backbone, arg)
+  many, logged_many = run_replicas(parts, clips, num_replicas, count=1)
   # InfoGCN's graphs in single precision are that far from those in double
   # precision: its attention sees differences of products of hundreds.
   rows = 1e-4 if backbone == "infogcn" else 1e-5
   assert_first_step(many, logged_many, one, logged_one, rows)
 
 
-def test_replicas_agree_in_single_precision(tiny_config, clips):
+def test_replicas_agree_in_single_precision(tiny, clips):
   (one, logged_one), (many, logged_many) = (
-    run_replicas(tiny_config(), clips, num, count=1) for num in (1, 4)
+    run_replicas(tiny(), clips, num, count=1) for num in (1, 4)
   )
   assert_first_step(many, logged_many, one, logged_one)
 
@@ -231,12 +243,12 @@ def test_replicas_agree_in_single_precision(tiny_config, clips):
 def assert_first_step(many, logged_many, one, logged_one, rows=1e-5):
   assert_close(logged_many[0]["loss"], logged_one[0]["loss"], 1e-5)
   assert_close(many.batch_stats, one.batch_stats, 1e-5)
-  assert_close(many.banks, one.banks, rows)
+  assert_close(many.memory, one.memory, rows)
 
 
 def test_draws_depend_on_seed_step_place_and_purpose():
   def draw(seed=1, purpose="augment", step=2, position=3):
-    keys = steps.clip_keys(seed, purpose, step, np.array([position, 9]))
+    keys = randomness.clip_keys(seed, purpose, step, np.array([position, 9]))
     return tuple(jax.random.key_data(keys)[0].tolist())
 
   draws = [
@@ -250,24 +262,25 @@ def test_draws_depend_on_seed_step_place_and_purpose():
   assert draw() == draws[0]
 
 
-def test_the_banks_hold_the_batch_and_pass_no_gradient(tiny_config, clips):
-  config = tiny_config()
-  state, _ = run_replicas(config, clips, 2, count=1)
+def test_the_banks_hold_the_batch_and_pass_no_gradient(tiny, clips):
+  parts = tiny()
+  after, _ = run_replicas(parts, clips, 2, count=1)
   labels = make_batches(clips, 1)[0]["label"]
   counts = np.bincount(labels, minlength=10)
-  np.testing.assert_array_equal(state.banks.instance.fill, counts)
-  np.testing.assert_array_equal(state.banks.semantic.seen, counts > 0)
-  norms = np.linalg.norm(state.banks.instance.rows, axis=1)
+  banks = after.memory
+  np.testing.assert_array_equal(banks.instance.num_filled, counts)
+  np.testing.assert_array_equal(banks.semantic.seen, counts > 0)
+  norms = np.linalg.norm(banks.instance.rows, axis=1)
   np.testing.assert_allclose(np.sort(norms)[-8:], 1.0, rtol=1e-5)
   assert np.count_nonzero(norms) == 8
 
 
-def test_every_trained_parameter_moves(tiny_config, clips):
-  config = tiny_config(**{"optim.weight_decay": 0.0})
-  start = build.init_state(config, build.make_optimizer(config, 12), 96)
-  state, _ = run_replicas(config, clips, 1)
+def test_every_trained_parameter_moves(tiny, clips):
+  parts = tiny(**{"optim.weight_decay": 0.0})
+  _, start = init_state(parts)
+  end, _ = run_replicas(parts, clips, 1)
   before = jax.tree_util.tree_leaves_with_path(start.params)
-  after = jax.tree.leaves(state.params)
+  after = jax.tree.leaves(end.params)
   still = [
     jax.tree_util.keystr(path)
     for (path, old), new in zip(before, after, strict=True)

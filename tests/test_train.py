@@ -12,16 +12,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from sgcl_jax import (
-  build,
-  checkpoint,
-  errors,
-  evaluate,
-  input_pipeline,
-  metrics,
-  train,
-)
-from sgcl_jax import workdir as workdir_lib
+from sgcl_jax import errors, evaluate, input_pipeline, state, train
+from sgcl_jax.runs import checkpoint, record, workdir
 
 STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
 
@@ -48,6 +40,21 @@ def read_state(workdir):
   return leaves
 
 
+def follow(parts):
+  return parts.optimizer.follow(parts.schedule, STEPS_PER_EPOCH)
+
+
+def init_state(parts):
+  return state.init(
+    parts.model,
+    parts.contrast,
+    follow(parts),
+    clip=parts.clip,
+    seed=parts.seed,
+    num_rows=96,
+  )
+
+
 def assert_same_state(actual, expected):
   assert actual.keys() == expected.keys()
   for key in expected:
@@ -55,7 +62,7 @@ def assert_same_state(actual, expected):
 
 
 def assert_each_step_once(workdir, num_epochs=3):
-  lines = metrics.read(workdir)
+  lines = record.read(workdir)
   steps = [line["step"] for line in lines if line["split"] == "train"]
   assert steps == list(range(1, num_epochs * STEPS_PER_EPOCH + 1))
   tests = [line["epoch"] for line in lines if line["split"] == "test"]
@@ -68,18 +75,18 @@ def finished_path(tmp_path_factory):
 
 
 @pytest.fixture
-def finished(finished_path, tiny_config):
+def finished(finished_path, tiny):
   """Directory of an uninterrupted run, made by the first test that needs it."""
   if not (finished_path / "summary.json").exists():
-    train.run(tiny_config(), finished_path)
+    train.run(tiny(), finished_path)
   return finished_path
 
 
-def test_the_step_is_compiled_once(tiny_config, tmp_path, monkeypatch):
+def test_the_step_is_compiled_once(tiny, tmp_path, monkeypatch):
   """Not again for the arrays that it returns itself."""
   compiled = []
   per_step = []
-  make = build.make_train_step
+  make = train.make_train_step
 
   def make_counted(*args):
     step = make(*args)
@@ -96,21 +103,21 @@ def test_the_step_is_compiled_once(tiny_config, tmp_path, monkeypatch):
     if event == "/jax/core/compile/backend_compile_duration":
       compiled.append(event)
 
-  monkeypatch.setattr(build, "make_train_step", make_counted)
+  monkeypatch.setattr(train, "make_train_step", make_counted)
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
-    train.run(tiny_config(**{"optim.num_epochs": 2}), tmp_path / "run")
+    train.run(tiny(**{"optim.num_epochs": 2}), tmp_path / "run")
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
   assert per_step[0] > 0
   assert per_step[1:] == [0] * (2 * STEPS_PER_EPOCH - 1)
 
 
-def test_a_run_leaves_its_record(finished_path, tiny_config, capsys):
+def test_a_run_leaves_its_record(finished_path, tiny, capsys):
   finished = finished_path
-  summary = train.run(tiny_config(), finished)
+  summary = train.run(tiny(), finished)
   assert_each_step_once(finished)
-  last = metrics.read(finished)[-2]
+  last = record.read(finished)[-2]
   assert last["split"] == "train" and last["epoch"] == 3
   total = last["ce"] + last["instance"] + last["semantic"]
   assert last["loss"] == pytest.approx(total, rel=1e-5)
@@ -137,12 +144,12 @@ def test_a_run_leaves_its_record(finished_path, tiny_config, capsys):
     assert word in lines[-1]
 
 
-def test_evaluation_of_a_copy_agrees(finished, tmp_path, tiny_config):
+def test_evaluation_of_a_copy_agrees(finished, tmp_path, tiny):
   copy = tmp_path / "copy"
   shutil.copytree(finished, copy)
   shutil.rmtree(copy / "scores")
   (copy / "summary.json").unlink()
-  summary = evaluate.run(tiny_config(eval_batch_size=7), copy)
+  summary = evaluate.run(tiny(eval_batch_size=7), copy)
   assert summary == json.loads((finished / "summary.json").read_text())
   ours, theirs = read_scores(copy), read_scores(finished)
   np.testing.assert_allclose(ours["logits"], theirs["logits"], 0, 1e-5)
@@ -176,16 +183,16 @@ def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, run_main):
 
 
 def test_killed_between_record_and_checkpoint(
-  finished, tmp_path, tiny_config, monkeypatch
+  finished, tmp_path, tiny, monkeypatch
 ):
   workdir = tmp_path / "run"
   with monkeypatch.context() as patch:
     patch.setattr(checkpoint.Checkpoints, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-      train.run(tiny_config(), workdir)
+      train.run(tiny(), workdir)
   with (workdir / "metrics.jsonl").open("a") as file:
     file.write('{"step": 13, "epo')  # Cut short.
-  train.run(tiny_config(), workdir)
+  train.run(tiny(), workdir)
   assert_each_step_once(workdir)
   assert_same_state(read_state(workdir), read_state(finished))
 
@@ -194,19 +201,19 @@ def interrupt(*_):
   raise KeyboardInterrupt
 
 
-def test_a_finished_run_is_only_evaluated(finished, tmp_path, tiny_config):
+def test_a_finished_run_is_only_evaluated(finished, tmp_path, tiny):
   copy = tmp_path / "copy"
   shutil.copytree(finished, copy)
   (copy / "summary.json").unlink()
-  summary = train.run(tiny_config(), copy)
+  summary = train.run(tiny(), copy)
   assert summary == json.loads((finished / "summary.json").read_text())
   assert_each_step_once(copy)
 
 
-def test_more_epochs_go_on_from_the_last(finished, tmp_path, tiny_config):
+def test_more_epochs_go_on_from_the_last(finished, tmp_path, tiny):
   copy = tmp_path / "copy"
   shutil.copytree(finished, copy)
-  summary = train.run(tiny_config(**{"optim.num_epochs": 4}), copy)
+  summary = train.run(tiny(**{"optim.num_epochs": 4}), copy)
   assert summary["epoch"] == 4
   assert_each_step_once(copy, num_epochs=4)
 
@@ -215,8 +222,8 @@ def test_several_devices_train_the_same(finished, tmp_path, run_main):
   workdir = tmp_path / "run"
   result = run_main("--workdir", workdir, devices=4)
   assert result.returncode == 0, result.stderr
-  one = [line for line in metrics.read(finished) if line["split"] == "train"]
-  four = [line for line in metrics.read(workdir) if line["split"] == "train"]
+  one = [line for line in record.read(finished) if line["split"] == "train"]
+  four = [line for line in record.read(workdir) if line["split"] == "train"]
   for name in one[0].keys() - {"split"}:
     assert four[0][name] == pytest.approx(one[0][name], rel=1e-5, abs=1e-6)
   # Rounding differs, and grows; the test_steps compare in double precision.
@@ -225,39 +232,36 @@ def test_several_devices_train_the_same(finished, tmp_path, run_main):
 
 
 @pytest.mark.parametrize("modality", ["bone", "joint_motion", "bone_motion"])
-def test_all_modalities_train(tmp_path, tiny_config, modality):
-  config = tiny_config(f"modality={modality}", **{"optim.num_epochs": 1})
+def test_all_modalities_train(tmp_path, tiny, modality):
+  config = tiny(f"modality={modality}", **{"optim.num_epochs": 1})
   train.run(config, tmp_path / "run")
   assert (tmp_path / "run" / "scores" / f"xview_{modality}.npz").exists()
 
 
-def test_the_contrast_leaves_the_rest_of_the_draws_alone(tiny_config):
-  with_gcl, without = tiny_config(), tiny_config("gcl=false")
-  optimizer = build.make_optimizer(with_gcl, STEPS_PER_EPOCH)
-  one = build.init_state(with_gcl, optimizer, 96)
-  other = build.init_state(without, optimizer, 96)
-  assert other.banks is None and set(other.params) == {"backbone"}
+def test_the_contrast_leaves_the_rest_of_the_draws_alone(tiny):
+  with_gcl, without = tiny(), tiny("gcl=false")
+  one, other = init_state(with_gcl), init_state(without)
+  assert other.memory is None and other.params["contrast"] == {}
   jax.tree.map(
     np.testing.assert_array_equal,
     one.params["backbone"],
     other.params["backbone"],
   )
   # The same augmentations: the same cross-entropy in the first step.
-  clips = build.load_clips(with_gcl, "train")
+  clips = with_gcl.source.load_train()
   batch = next(
     input_pipeline.train_batches(
       clips, seed=1, epoch=0, repeats=1, batch_size=8
     )
   )
-  _, first = build.make_train_step(with_gcl, optimizer)(one, batch)
-  _, second = build.make_train_step(without, optimizer)(other, batch)
-  assert float(first["ce"]) == pytest.approx(float(second["ce"]), rel=1e-6)
+  _, first = train.make_train_step(with_gcl, follow(with_gcl))(one, batch)
+  _, second = train.make_train_step(without, follow(without))(other, batch)
+  first, second = (float(m.backbone_terms["ce"]) for m in (first, second))
+  assert first == pytest.approx(second, rel=1e-6)
 
 
-def test_a_run_starts_from_the_weights_of_another(
-  finished, tmp_path, tiny_config
-):
-  config = tiny_config(
+def test_a_run_starts_from_the_weights_of_another(finished, tmp_path, tiny):
+  config = tiny(
     init_from=str(finished), **{"optim.num_epochs": 1, "optim.base_lr": 0.0}
   )
   train.run(config, tmp_path / "run")
@@ -267,24 +271,16 @@ def test_a_run_starts_from_the_weights_of_another(
       np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny_config):
-  config = tiny_config(**{"optim.num_epochs": 2})
-  train.run(tiny_config(**{"optim.num_epochs": 1}), tmp_path / "run")
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny):
+  config = tiny(**{"optim.num_epochs": 2})
+  train.run(tiny(**{"optim.num_epochs": 1}), tmp_path / "run")
   before = read_state(tmp_path / "run")
 
   def spoil(self, state, model):
     state = restore(self, state, model)
-    kernel = state.params["projection"]["dense"]["kernel"]
-    params = {
-      **state.params,
-      "projection": {
-        "dense": {
-          "kernel": jnp.full_like(kernel, jnp.nan),
-          "bias": state.params["projection"]["dense"]["bias"],
-        }
-      },
-    }
-    return state.replace(params=params)
+    dense = state.params["contrast"]["dense"]
+    dense = {**dense, "kernel": jnp.full_like(dense["kernel"], jnp.nan)}
+    return state.replace(params={**state.params, "contrast": {"dense": dense}})
 
   restore = checkpoint.Checkpoints.restore
   with pytest.MonkeyPatch.context() as patch:
@@ -298,31 +294,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny_config):
   assert_each_step_once(tmp_path / "run", num_epochs=2)
 
 
-def test_another_config_in_the_workdir_is_refused(finished, tiny_config):
+def test_another_config_in_the_workdir_is_refused(finished, tiny):
   with pytest.raises(errors.WorkdirError, match="config.seed=1, not 2"):
-    train.run(tiny_config(seed=2), finished)
+    train.run(tiny(seed=2), finished)
   with pytest.raises(errors.WorkdirError, match="modality='joint'"):
-    evaluate.run(tiny_config("modality=bone"), finished)
+    evaluate.run(tiny("modality=bone"), finished)
 
 
-def test_a_checkpoint_of_another_model_is_refused(
-  finished, tmp_path, tiny_config
-):
-  config = tiny_config(num_classes=11)
+def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path, tiny):
+  config = tiny(num_classes=11)
   with pytest.raises(
     errors.CheckpointError, match="num_classes=10.*config has 11"
   ):
     evaluate.run(config, finished)
-  config.init_from = str(finished)
+  config = tiny(num_classes=11, init_from=str(finished))
   with pytest.raises(errors.CheckpointError, match="num_classes=10"):
     train.run(config, tmp_path / "run")
 
 
-def test_a_damaged_or_missing_checkpoint_is_named(
-  finished, tmp_path, tiny_config
-):
+def test_a_damaged_or_missing_checkpoint_is_named(finished, tmp_path, tiny):
   with pytest.raises(errors.CheckpointError, match="no checkpoint in"):
-    evaluate.run(tiny_config(), tmp_path / "nothing")
+    evaluate.run(tiny(), tmp_path / "nothing")
   copy = tmp_path / "copy"
   shutil.copytree(finished, copy)
   step = 3 * STEPS_PER_EPOCH
@@ -330,36 +322,33 @@ def test_a_damaged_or_missing_checkpoint_is_named(
     if path.is_file() and "d" in path.parts[-2]:
       path.write_bytes(path.read_bytes()[:10])
   with pytest.raises(errors.CheckpointError, match=f"checkpoints/{step} "):
-    evaluate.run(tiny_config(), copy)
+    evaluate.run(tiny(), copy)
 
 
-def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny_config):
+def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny):
   """And the remedy that the message names works in the same workdir."""
   workdir = tmp_path / "run"
   many = {"contrast.num_hard_positives": 128, "optim.num_epochs": 1}
   with pytest.raises(
     errors.ContrastError, match=r"class 0 \(class 0\): with 5 training"
   ):
-    train.run(tiny_config(**many), workdir)
-  train.run(tiny_config(**many, **{"contrast.cold_start": "partial"}), workdir)
+    train.run(tiny(**many), workdir)
+  train.run(tiny(**many, **{"contrast.cold_start": "partial"}), workdir)
 
 
-def test_the_released_contrast(tmp_path, tiny_config):
+def test_the_released_contrast(tmp_path, tiny):
   """One row per repeat and clip, and a projection that stays as drawn."""
-  config = tiny_config("contrast=released", **{"optim.num_epochs": 2})
+  config = tiny("contrast=released", **{"optim.num_epochs": 2})
   train.run(config, tmp_path / "run")
   leaves = read_state(tmp_path / "run")
-  bank = {key: leaf for key, leaf in leaves.items() if "instance" in key}
+  bank = {key: leaf for key, leaf in leaves.items() if "bank" in key}
   assert sorted(leaf.shape for leaf in bank.values()) == [(96,), (96, 16)]
   assert not any("semantic" in key for key in leaves)
-  start = build.init_state(
-    config, build.make_optimizer(config, STEPS_PER_EPOCH), 96
-  )
-  kernel = start.params["projection"]["dense"]["kernel"]
+  kernel = init_state(config).memory.projection["dense"]["kernel"]
   found = [leaf for leaf in leaves.values() if leaf.shape == kernel.shape]
   assert len(found) == 1  # It has no momentum either.
   np.testing.assert_array_equal(found[0], kernel)
-  lines = metrics.read(tmp_path / "run")
+  lines = record.read(tmp_path / "run")
   last = [line for line in lines if line["split"] == "train"][-1]
   assert last["bank_fill"] == last["active_anchors"] == 1.0
   assert last["instance"] > 0 and "semantic" not in last
@@ -368,7 +357,7 @@ def test_the_released_contrast(tmp_path, tiny_config):
   with pytest.raises(
     errors.ContrastError, match="repeated 2 times in an epoch"
   ):
-    train.run(tiny_config("contrast=released", **many), tmp_path / "other")
+    train.run(tiny("contrast=released", **many), tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -381,7 +370,7 @@ def test_the_released_contrast(tmp_path, tiny_config):
     ("contrast.temperature", 0.0, "temperature is not above 0"),
     ("contrast.cold_start", "wait", "'wait' is not one of skip, partial"),
     ("data.modality", "speed", "unknown modality 'speed'; known: joint, bone"),
-    ("data.recipe", "coco", "unknown recipe 'coco'; known: ntu, ucla"),
+    ("data.transform", "coco", "unknown transform 'coco'; known: ntu, ucla"),
     ("skeleton", "coco", "unknown skeleton 'coco'; known: ntu, ucla"),
     ("backbone", "stgcn", "unknown backbone 'stgcn'"),
     ("backbone", "tests.tiny:make", "unknown backbone 'tests.tiny:make'"),
@@ -390,37 +379,32 @@ def test_the_released_contrast(tmp_path, tiny_config):
     ("num_persons", 2, "1 persons of 20 joints, the config wants 2 of 20"),
   ],
 )
-def test_unusable_values_are_refused(
-  tmp_path, tiny_config, key, value, message
-):
+def test_unusable_values_are_refused(tmp_path, tiny, key, value, message):
   with pytest.raises(errors.UserError, match=message):
-    train.run(tiny_config(**{key: value}), tmp_path / "run")
+    train.run(tiny(**{key: value}), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
-def test_other_data_and_fewer_epochs_are_refused(
-  finished, tiny_config, make_data
-):
+def test_other_data_and_fewer_epochs_are_refused(finished, tiny, make_data):
   other = {"data.dir": str(make_data({"train": 47, "test": 13}))}
   with pytest.raises(errors.WorkdirError, match="not the data that this run"):
-    train.run(tiny_config(**other), finished)
+    train.run(tiny(**other), finished)
   with pytest.raises(errors.WorkdirError, match="already has 3 epochs"):
-    train.run(tiny_config(**{"optim.num_epochs": 2}), finished)
+    train.run(tiny(**{"optim.num_epochs": 2}), finished)
 
 
-def test_one_training_at_a_time(tmp_path, tiny_config):
-  workdir = tmp_path / "run"
+def test_one_training_at_a_time(tmp_path, tiny):
   with (
-    workdir_lib.claim(tiny_config(), workdir),
+    workdir.claim(tiny().record, tmp_path / "run"),
     pytest.raises(errors.WorkdirError, match="another process trains in"),
-    workdir_lib.claim(tiny_config(), workdir),
+    workdir.claim(tiny().record, tmp_path / "run"),
   ):
     pass
 
 
-def test_a_run_without_the_contrast_is_resumed(tmp_path, tiny_config):
+def test_a_run_without_the_contrast_is_resumed(tmp_path, tiny):
   for epochs in (1, 2):
-    config = tiny_config("gcl=false", **{"optim.num_epochs": epochs})
+    config = tiny("gcl=false", **{"optim.num_epochs": epochs})
     train.run(config, tmp_path / "resumed")
   train.run(config, tmp_path / "whole")
   assert_same_state(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla
-from sgcl_jax import build, optim, parallel, state, steps, torch_tables
-from sgcl_jax.contrast import objective, released, sampling
+from sgcl_jax import experiment, randomness, state, steps, torch_tables
+from sgcl_jax.contrast import released, sampling
+from sgcl_jax.devices import parallel
 from tests import reference
 
 GOLDEN = "F_trajectory_ctrgcn_ucla.npz"
@@ -32,7 +33,7 @@ def run(golden, monkeypatch):
     # The stored draws: the "key" of an anchor is the number of the step.
     draws = jnp.asarray(data["rand_bank_idx"], jnp.int32)
     monkeypatch.setattr(
-      steps,
+      randomness,
       "clip_keys",
       lambda seed, purpose, step, position: step + 0 * position,
     )
@@ -45,22 +46,24 @@ def run(golden, monkeypatch):
       ),
     )
 
+    parts = experiment.make(config)
+
     @jax.jit
     def step(train_state, batch, rate):
       train_step = steps.make_train_step(
-        build.make_model(config, axis_name=parallel.AXIS),
-        build.make_head(config),
-        make_optimizer(config, rate),
-        lambda skeleton, num_frames, keys: skeleton,
-        config,
-        build.temperature(config),
+        seed=parts.seed,
+        model=parts.model,
+        transform=lambda skeleton, num_frames, keys: skeleton,
+        weights=parts.weights,
+        contrast=parts.contrast,
+        optimizer=parts.optimizer.make(rate),
       )
       mapped = jax.vmap(train_step, axis_name=parallel.AXIS, in_axes=(None, 0))
       result = mapped(train_state, jax.tree.map(lambda x: x[None], batch))
       return jax.tree.map(lambda x: x[0], result)
 
     def follow(rates):
-      current = init_state(config, data, dtype)
+      current = init_state(parts, data, dtype)
       logged = []
       for i, rate in enumerate(rates):
         batch = {
@@ -71,7 +74,7 @@ def run(golden, monkeypatch):
           "position": np.arange(8),
         }
         current, metrics = step(current, batch, jnp.asarray(rate, dtype))
-        logged.append(jax.device_get(metrics))
+        logged.append(jax.device_get(metrics.flatten()))
       return logged, jax.device_get(current)
 
     return follow
@@ -79,31 +82,25 @@ def run(golden, monkeypatch):
   return make
 
 
-def make_optimizer(config, rate):
-  """As `build.make_optimizer`, for one step."""
-  return build.freeze_projection(config, optim.sgd(rate, config.optim))
-
-
-def init_state(config, data, dtype):
+def init_state(parts, data, dtype):
   variables = reference.read_variables("ctrgcn", data, dtype)
-  params, banks = {"backbone": variables["params"]}, None
-  if config.gcl:
+  params, memory = {"backbone": variables["params"], "contrast": {}}, None
+  if parts.contrast:
     dense = {
       "kernel": data["trans_weight"].T.astype(dtype),
       "bias": data["trans_bias"].astype(dtype),
     }
-    params["projection"] = {"dense": dense}
     flags = data["flag_before"] > 0
     labels = np.where(flags, data["label_all"], -1).astype(np.int32)
     rows = data["bank_before"].astype(dtype)
-    banks = objective.Banks(released.ClipBank(rows, labels), None)
+    memory = released.Memory({"dense": dense}, released.ClipBank(rows, labels))
   return state.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=variables["batch_stats"],
     constants={},
-    opt_state=make_optimizer(config, 0.0).init(params),
-    banks=banks,
+    opt_state=parts.optimizer.make(0.0).init(params),
+    memory=memory,
   )
 
 
@@ -135,11 +132,11 @@ def compare(data, name, logged, final, exact):
         )
     assert float(metrics["accuracy"]) == data[f"{name}/acc{suffix}"][i]
   assert_final(data, name, final, exact)
-  if final.banks is not None:
-    bank = final.banks.instance
+  if final.memory is not None:
+    bank = final.memory.bank
     flags = data[f"{name}/flag_after"] > 0
     np.testing.assert_array_equal(bank.labels >= 0, flags)
-    kernel = final.params["projection"]["dense"]["kernel"]
+    kernel = final.memory.projection["dense"]["kernel"]
     np.testing.assert_array_equal(kernel, data["trans_weight"].T)
     active = [float(metrics["active_anchors"]) for metrics in logged]
     assert active == data["anchor_active"].mean(1).tolist()

@@ -9,7 +9,6 @@ import tensorboardX
 
 from sgcl_jax.runs import files
 
-
 NAME = "metrics.jsonl"
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax.contrast import memory
+from sgcl_jax.contrast import banks
 
-update_instance_bank = jax.jit(memory.update_instance_bank)
-update_semantic_bank = jax.jit(memory.update_semantic_bank)
+update_instance_bank = jax.jit(banks.update_instance_bank)
+update_semantic_bank = jax.jit(banks.update_semantic_bank)
 
 
 class LoopBank:
@@ -28,10 +28,12 @@ class LoopBank:
 
 def order(bank):
   """Returns the filled rows of each class, oldest first."""
-  size = memory.rows_per_class(bank)
+  size = banks.rows_per_class(bank)
   rows = np.asarray(bank.rows).reshape(-1, size, bank.rows.shape[1])
   contents = []
-  for ring, cursor, fill in zip(rows, bank.cursor, bank.fill, strict=True):
+  for ring, cursor, fill in zip(
+    rows, bank.cursor, bank.num_filled, strict=True
+  ):
     slots = (int(cursor) - int(fill) + np.arange(int(fill))) % size
     contents.append(ring[slots])
   return contents
@@ -55,7 +57,7 @@ def loop_semantic(rows, seen, embeddings, labels, momentum):
 )
 def test_instance_bank_equals_a_loop(num_classes, size, n):
   rng = np.random.default_rng(num_classes * 100 + n)
-  bank = memory.init_instance_bank(num_classes, size, 3)
+  bank = banks.init_instance_bank(num_classes, size, 3)
   loop = LoopBank(num_classes, size)
   for _ in range(12):
     embeddings = rng.normal(size=(n, 3)).astype(np.float32)
@@ -67,22 +69,22 @@ def test_instance_bank_equals_a_loop(num_classes, size, n):
       np.testing.assert_array_equal(found, np.reshape(queue, (-1, 3)))
     # The filled rows are the first of each class, the others still 0.
     rows = np.asarray(bank.rows).reshape(num_classes, size, 3)
-    filled = np.arange(size) < np.asarray(bank.fill)[:, None]
+    filled = np.arange(size) < np.asarray(bank.num_filled)[:, None]
     np.testing.assert_array_equal(np.any(rows != 0, axis=2), filled)
 
 
 def test_instance_bank_keeps_the_last_rows_of_a_class():
-  bank = memory.init_instance_bank(2, 3, 1)
+  bank = banks.init_instance_bank(2, 3, 1)
   values = jnp.arange(1.0, 9.0)[:, None]
   bank = update_instance_bank(bank, values, jnp.zeros(8, jnp.int32))
   np.testing.assert_array_equal(order(bank)[0][:, 0], [6, 7, 8])
-  np.testing.assert_array_equal(bank.fill, [3, 0])
+  np.testing.assert_array_equal(bank.num_filled, [3, 0])
   np.testing.assert_array_equal(bank.cursor, [2, 0])
 
 
 def test_instance_bank_stays_in_place_when_donated():
-  bank = memory.init_instance_bank(60, 684, 256)
-  update = jax.jit(memory.update_instance_bank, donate_argnums=0)
+  bank = banks.init_instance_bank(60, 684, 256)
+  update = jax.jit(banks.update_instance_bank, donate_argnums=0)
   arguments = bank, jnp.ones((8, 256)), jnp.arange(8)
   memory_used = update.lower(*arguments).compile().memory_analysis()
   assert memory_used.alias_size_in_bytes >= bank.rows.nbytes
@@ -93,10 +95,10 @@ def test_banks_carry_no_gradient():
   labels = jnp.array([0, 1, 0])
 
   def total(embeddings):
-    instance = memory.init_instance_bank(2, 2, 4)
-    semantic = memory.init_semantic_bank(2, 4)
-    instance = memory.update_instance_bank(instance, embeddings, labels)
-    semantic = memory.update_semantic_bank(semantic, embeddings, labels, 0.85)
+    instance = banks.init_instance_bank(2, 2, 4)
+    semantic = banks.init_semantic_bank(2, 4)
+    instance = banks.update_instance_bank(instance, embeddings, labels)
+    semantic = banks.update_semantic_bank(semantic, embeddings, labels, 0.85)
     return instance.rows.sum() + semantic.rows.sum()
 
   assert not np.any(jax.grad(total)(jnp.ones((3, 4))))
@@ -108,12 +110,12 @@ def test_banks_carry_no_gradient():
 def test_a_wrong_shape_is_refused(shape, num_labels):
   embeddings, labels = jnp.ones(shape), jnp.zeros(num_labels, jnp.int32)
   with pytest.raises(AssertionError):
-    memory.update_instance_bank(
-      memory.init_instance_bank(2, 2, 4), embeddings, labels
+    banks.update_instance_bank(
+      banks.init_instance_bank(2, 2, 4), embeddings, labels
     )
   with pytest.raises(AssertionError):
-    memory.update_semantic_bank(
-      memory.init_semantic_bank(2, 4), embeddings, labels, 0.85
+    banks.update_semantic_bank(
+      banks.init_semantic_bank(2, 4), embeddings, labels, 0.85
     )
 
 
@@ -121,7 +123,7 @@ def test_a_wrong_shape_is_refused(shape, num_labels):
 def test_semantic_bank_equals_a_loop(momentum, x64):
   del x64
   rng = np.random.default_rng(1)
-  bank = memory.init_semantic_bank(5, 6, jnp.float64)
+  bank = banks.init_semantic_bank(5, 6, jnp.float64)
   rows, seen = np.zeros((5, 6)), np.zeros(5, bool)
   for n in (1, 9, 20):
     embeddings, labels = rng.normal(size=(n, 6)), rng.integers(0, 4, n)
@@ -133,10 +135,10 @@ def test_semantic_bank_equals_a_loop(momentum, x64):
 
 
 def test_semantic_bank_ignores_what_is_no_class():
-  bank = memory.init_semantic_bank(2, 3)
+  bank = banks.init_semantic_bank(2, 3)
   embeddings = jnp.full((2, 3), jnp.nan).at[0].set(1.0)
   for label in (-1, 2):
-    after = memory.update_semantic_bank(
+    after = banks.update_semantic_bank(
       bank, embeddings, jnp.array([1, label]), 0.85
     )
     np.testing.assert_array_equal(after.rows, [[0, 0, 0], [1, 1, 1]])
@@ -152,10 +154,10 @@ def test_golden_fifo(golden, x64, case):
     for key in data
     if key.startswith(f"fifo_{case}/")
   }
-  bank = memory.InstanceBank(
+  bank = banks.InstanceBank(
     rows=jnp.asarray(d["ring_before"].reshape(-1, d["v"].shape[-1])),
     cursor=jnp.asarray(d["ptr_before"], jnp.int32),
-    fill=jnp.asarray(d["count_before"], jnp.int32),
+    num_filled=jnp.asarray(d["count_before"], jnp.int32),
   )
   bank = update_instance_bank(bank, d["v"], d["labels"])
   after = d["ring_after"]
@@ -170,7 +172,7 @@ def test_golden_fifo_sequence(golden, x64, dtype, atol):
   data = golden("D_paper_oracle.npz")
   contents = data["fifo_sequence/ordered_after"]
   counts = data["fifo_sequence/count_after"]
-  bank = memory.init_instance_bank(*contents.shape[1:], jnp.dtype(dtype))
+  bank = banks.init_instance_bank(*contents.shape[1:], jnp.dtype(dtype))
   for step in range(len(contents)):
     bank = update_instance_bank(
       bank, data["fifo_sequence/v"][step], data["fifo_sequence/labels"][step]
@@ -180,7 +182,7 @@ def test_golden_fifo_sequence(golden, x64, dtype, atol):
 
 
 def check_order(bank, contents, counts, atol=0):
-  np.testing.assert_array_equal(bank.fill, counts)
+  np.testing.assert_array_equal(bank.num_filled, counts)
   for found, expected in zip(order(bank), contents, strict=True):
     np.testing.assert_allclose(found, expected[: len(found)], 0, atol)
 
@@ -191,7 +193,7 @@ def test_golden_semantic(golden, x64, case, dtype, atol):
   del x64
   data = golden("D_paper_oracle.npz")
   seen = data[f"sem_{case}/seen_before"]
-  bank = memory.SemanticBank(
+  bank = banks.SemanticBank(
     rows=jnp.asarray(data[f"sem_{case}/sem_before"], dtype),
     seen=jnp.asarray(seen),
   )

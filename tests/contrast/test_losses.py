@@ -9,18 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax.contrast import losses, memory
+from sgcl_jax.contrast import banks, losses, sampling
 from tests import reference
 
-COUNTS = {
-  "num_hard_positives": 3,
-  "num_hard_negatives": 4,
-  "num_random_negatives": 5,
-}
+DRAWS = sampling.Draws(3, 4, 5)
 INFO_NCE = functools.partial(losses.info_nce, temperature=0.5)
 TRIPLET = functools.partial(losses.triplet, margin=0.2)
 instance_loss = jax.jit(
-  losses.instance_loss, static_argnames=("pair_loss", "cold_start", *COUNTS)
+  losses.instance_loss, static_argnames=("pair_loss", "cold_start", "draws")
 )
 
 
@@ -47,10 +43,10 @@ def make_problem(fill=(6, 6, 6, 6), n=7, seed=0, dtype=np.float32, size=6):
   rng = np.random.default_rng(seed)
   rows = rng.normal(size=(len(fill), size, 5))
   rows[np.arange(size) >= np.array(fill)[:, None]] = 0
-  bank = memory.InstanceBank(
+  bank = banks.InstanceBank(
     rows=jnp.asarray(rows.reshape(-1, 5), dtype),
     cursor=jnp.asarray(np.array(fill) % size, jnp.int32),
-    fill=jnp.asarray(fill, jnp.int32),
+    num_filled=jnp.asarray(fill, jnp.int32),
   )
   embeddings = jnp.asarray(rng.normal(size=(n, 5)), dtype)
   labels = jnp.asarray(rng.integers(0, len(fill), n), jnp.int32)
@@ -58,14 +54,14 @@ def make_problem(fill=(6, 6, 6, 6), n=7, seed=0, dtype=np.float32, size=6):
 
 
 def mean_instance_loss(embeddings, labels, bank, keys, **options):
-  options = {"pair_loss": INFO_NCE, **COUNTS, **options}
+  options = {"pair_loss": INFO_NCE, "draws": DRAWS, **options}
   result = instance_loss(embeddings, labels, bank, keys, **options)
   return result.loss_sum / jnp.maximum(result.num_pairs, 1), result
 
 
 grad_instance_loss = jax.jit(
   jax.grad(mean_instance_loss, has_aux=True),
-  static_argnames=("pair_loss", "cold_start", *COUNTS),
+  static_argnames=("pair_loss", "cold_start", "draws"),
 )
 
 
@@ -232,7 +228,7 @@ def test_a_batch_equals_the_sum_of_its_parts():
 def test_backward_keeps_no_drawn_rows():
   """[N, K, D] rows of the paper's sizes would be 19 MB here, not 2."""
   _, labels, _, keys = make_problem(n=8)
-  bank = memory.init_instance_bank(4, 512, 512)
+  bank = banks.init_instance_bank(4, 512, 512)
   lowered = grad_instance_loss.lower(
     jnp.ones((8, 512)),
     labels,
@@ -253,7 +249,7 @@ def test_semantic_loss_equals_a_loop(num_seen, x64):
   rows, embeddings = rng.normal(size=(5, 4)), rng.normal(size=(9, 4))
   seen, labels = np.arange(5) < num_seen, rng.integers(0, 5, 9)
   rows[~seen] = 0
-  bank = memory.SemanticBank(jnp.asarray(rows), jnp.asarray(seen))
+  bank = banks.SemanticBank(jnp.asarray(rows), jnp.asarray(seen))
   similarity = unit(embeddings) @ unit(rows).T
   own = labels[:, None] == np.arange(5)
   expected = loop_info_nce(similarity, similarity, own & seen, ~own & seen, 0.8)
@@ -295,7 +291,7 @@ def test_batch_loss_equals_a_loop(labels, x64):
 
 def test_semantic_rows_carry_no_gradient():
   def loss(rows):
-    bank = memory.SemanticBank(rows, jnp.ones(3, bool))
+    bank = banks.SemanticBank(rows, jnp.ones(3, bool))
     return losses.semantic_loss(jnp.eye(3), jnp.arange(3), bank, INFO_NCE)[0]
 
   assert not np.any(jax.grad(loss)(jnp.ones((3, 3))))
@@ -313,7 +309,7 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
   d = functools.partial(_entry, data, f"nce_{case}")
   v = jnp.asarray(d("v"), dtype)
   tau = float(d("tau"))
-  instance = memory.InstanceBank(
+  instance = banks.InstanceBank(
     rows=jnp.asarray(d("bank").reshape(-1, v.shape[1]), dtype),
     cursor=jnp.zeros(d("count").shape, jnp.int32),
     fill=jnp.asarray(d("count"), jnp.int32),
@@ -322,7 +318,7 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
     losses.bank_similarity(v, instance), d("sim"), loss_rel
   )
 
-  semantic = memory.SemanticBank(
+  semantic = banks.SemanticBank(
     rows=jnp.asarray(d("sem"), dtype), seen=jnp.asarray(d("seen"))
   )
 
@@ -375,7 +371,7 @@ def test_golden_triplets(golden, case, x64):
   d = functools.partial(_entry, golden("D_paper_oracle.npz"), f"nce_{case}")
   triplet = functools.partial(losses.triplet, margin=float(d("margin")))
   similarity = jnp.asarray(d("sim"))
-  semantic = memory.SemanticBank(jnp.asarray(d("sem")), jnp.asarray(d("seen")))
+  semantic = banks.SemanticBank(jnp.asarray(d("sem")), jnp.asarray(d("seen")))
   for n in range(len(similarity)):
     columns = [d(f"hard_{kind}_idx")[n] for kind in ("pos", "neg")]
     sides = [similarity[n : n + 1, kind] for kind in columns]

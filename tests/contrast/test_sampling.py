@@ -6,21 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax.contrast import memory, sampling
+from sgcl_jax.contrast import banks, sampling
 
 FILL = [5, 2, 0, 7, 4]
 SIZE = 7
 LABELS = np.array([3, 1, 0, 2, 4, 3])
-COUNTS = ("num_hard_positives", "num_hard_negatives", "num_random_negatives")
-jit_sample = jax.jit(
-  sampling.sample,
-  static_argnames=("cold_start", "num_random_positives", *COUNTS),
-)
+jit_sample = jax.jit(sampling.sample, static_argnames=("draws", "cold_start"))
 
 
 def make_bank(fill, size):
-  return memory.init_instance_bank(len(fill), size, 2).replace(
-    fill=jnp.asarray(fill, jnp.int32)
+  return banks.init_instance_bank(len(fill), size, 2).replace(
+    num_filled=jnp.asarray(fill, jnp.int32)
   )
 
 
@@ -30,7 +26,14 @@ def make_similarity(seed=0):
   return similarity.astype(np.float32)
 
 
-def draw(*counts, fill=FILL, labels=LABELS, similarity=None, **options):
+def draw(
+  *counts,
+  num_random_positives=0,
+  fill=FILL,
+  labels=LABELS,
+  similarity=None,
+  **options,
+):
   if similarity is None:
     similarity = make_similarity()
   return jit_sample(
@@ -38,7 +41,7 @@ def draw(*counts, fill=FILL, labels=LABELS, similarity=None, **options):
     make_bank(fill, similarity.shape[1] // len(fill)),
     jnp.asarray(labels),
     jax.random.split(jax.random.key(0), len(labels)),
-    **dict(zip(COUNTS, counts, strict=True)),
+    sampling.Draws(*counts, num_random_positives),
     **options,
   )
 
@@ -60,7 +63,7 @@ def test_draws_are_the_hardest_and_disjoint(counts, num_random):
   sample = draw(*counts, cold_start="partial", num_random_positives=num_random)
   for n, label in enumerate(LABELS):
     own, others = valid_rows(label)
-    assert bool(sample.active[n]) == (len(own) > 0)
+    assert bool(sample.negative_mask[n].any()) == (len(own) > 0)
     positives = np.asarray(sample.positives[n])[sample.positive_mask[n]]
     negatives = np.asarray(sample.negatives[n])[sample.negative_mask[n]]
     if not len(own):
@@ -148,13 +151,13 @@ def test_cold_start_limits(fill, counts, active):
     "similarity": similarity,
   }
   sample = draw(*counts, **arguments)
-  assert bool(sample.active[0]) is active
   assert bool(np.all(sample.positive_mask)) is active
   assert bool(np.all(sample.negative_mask)) is active
   assert active or not np.any(
     sample.positive_mask | sample.negative_mask[:, :1]
   )
-  assert bool(draw(*counts, **arguments, cold_start="partial").active[0])
+  partial = draw(*counts, **arguments, cold_start="partial")
+  assert np.any(partial.positive_mask) and np.any(partial.negative_mask)
 
 
 @pytest.mark.parametrize("fill", [[0, 5, 5], [5, 0, 0], [0, 0, 0]])
@@ -168,7 +171,6 @@ def test_partial_needs_a_positive_and_a_negative(fill):
     similarity=np.zeros((1, 15), np.float32),
     cold_start="partial",
   )
-  assert not np.any(sample.active)
   assert not np.any(sample.positive_mask) and not np.any(sample.negative_mask)
 
 
@@ -181,7 +183,7 @@ def test_a_label_that_is_no_class_is_never_active():
     similarity=make_similarity()[:2],
     cold_start="partial",
   )
-  assert not np.any(sample.active) and not np.any(sample.positive_mask)
+  assert not np.any(sample.positive_mask) and not np.any(sample.negative_mask)
 
 
 def test_unknown_cold_start_is_refused():

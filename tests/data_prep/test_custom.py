@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data of one's own: format, refusals, and a run on them."""
 
+import functools
 import json
 import pathlib
 
@@ -9,7 +10,15 @@ import pytest
 
 from configs import agcn_custom, ctrgcn_custom, infogcn_custom
 from data_prep import custom
-from sgcl_jax import augment, build, errors, evaluate, skeletons, train
+from sgcl_jax import (
+  augment,
+  errors,
+  evaluate,
+  experiment,
+  skeletons,
+  state,
+  train,
+)
 from tests.conftest import TINY
 
 ARM = {
@@ -111,16 +120,17 @@ def test_scores_survive_training_transforms(layout):
   import jax
 
   flat = skeletons.read(layout(dimensions=2))
+  make = functools.partial(augment.make_transform, window=9, layout=flat)
   clip = np.abs(make_clip(0))[None]
   clip[..., 2] = 0.25
   for modality in augment.MODALITIES:
-    transform = augment.make_augment("ntu", modality, 9, flat, 0.5)
+    transform = make("ntu", modality=modality, max_angle=0.5)
     keys = jax.random.split(jax.random.key(0), 1)
     out = np.asarray(transform(clip, np.array([9]), keys))[0, 0]  # [T, V, C]
     scores = out[:-1, :, 2] if "motion" in modality else out[..., 2]
     np.testing.assert_allclose(scores, 0.25, rtol=1e-6)
-  with pytest.raises(errors.ConfigError, match="2D joints need recipe=ntu"):
-    augment.make_augment("ucla", "joint", 9, flat, 60.0)
+  with pytest.raises(errors.ConfigError, match="2D joints need transform=ntu"):
+    make("ucla", modality="joint", max_angle=60.0)
 
 
 BROKEN = {
@@ -217,13 +227,12 @@ def test_the_configs_take_the_layout_of_the_data(
   convert(raw, layout(), tmp_path / "out")
   config = module.get_config()
   config.data.dir = str(tmp_path / "out")
-  build.resolve(config)
-  build.check(config)
-  assert (config.num_classes, config.num_persons) == (2, 1)
-  assert skeletons.get(config.skeleton).name == "arm"
-  shapes = build.init_shapes(config)["params"]["head"]
+  parts = experiment.make(config)
+  assert (parts.source.num_classes, parts.source.num_persons) == (2, 1)
+  assert parts.layout.name == "arm"
+  shapes = state.variable_shapes(parts.model, parts.clip)["params"]["head"]
   assert shapes["kernel"].shape[1] == 2
-  assert len(build.load_clips(config, "train")) == 32
+  assert len(parts.source.load_train()) == 32
 
 
 def test_a_run_and_its_evaluation(raw, layout, tmp_path):
@@ -235,7 +244,7 @@ def test_a_run_and_its_evaluation(raw, layout, tmp_path):
     fields |= {"contrast.num_hard_negatives": 4}
     fields |= {"contrast.num_random_negatives": 4}
     config.update_from_flattened_dict(fields)
-    return config
+    return experiment.make(config)
 
   summary = train.run(config(), tmp_path / "run")
   assert summary["num_clips"] == 8
@@ -254,7 +263,7 @@ def test_missing_data_name_the_command():
   config = ctrgcn_custom.get_config()
   config.data.dir = "/absent"
   with pytest.raises(errors.DataError, match="data_prep.custom --raw DIR"):
-    build.resolve(config)
+    experiment.make(config)
 
 
 def test_the_guide_shows_a_layout_that_parses():

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax import build, errors, models, parallel
+from sgcl_jax import errors, experiment, models, state
+from sgcl_jax.devices import parallel
 from sgcl_jax.models import blocks, infogcn
 
 BACKBONES = ["ctrgcn", "agcn", "infogcn"]
@@ -53,7 +54,8 @@ def make_input(num_clips=4):
 
 @pytest.mark.parametrize("name", NUM_PARAMS)
 def test_num_params(name):
-  shapes = build.init_shapes(get_config(name))
+  parts = experiment.make(get_config(name))
+  shapes = state.variable_shapes(parts.model, parts.clip)
   leaves = jax.tree.leaves(shapes["params"])
   assert sum(leaf.size for leaf in leaves) == NUM_PARAMS[name]
 

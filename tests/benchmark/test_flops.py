@@ -3,7 +3,7 @@
 
 import pytest
 
-from sgcl_jax.models import flops
+from sgcl_jax.benchmark import flops
 
 # torch.utils.flop_counter on the references' forward pass, one clip.
 COUNTED = {

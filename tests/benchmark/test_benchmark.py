@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ntu60, ctrgcn_ntu120, ctrgcn_ucla
-from sgcl_jax import benchmark, build, steps, workload
-from sgcl_jax.contrast import objective
-from sgcl_jax.models import flops
+from sgcl_jax import experiment, models, randomness, train
+from sgcl_jax.benchmark import flops, measure, workload
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
 N, D, Q = 64, 256, 60 * 684
@@ -23,60 +22,60 @@ NUM_DRAWN = 128 + 512 + 512
 
 
 @pytest.fixture(scope="module")
-def config():
+def parts():
   """Of NTU RGB+D 60, with a backbone that compiles in a second."""
   config = ctrgcn_ntu60.get_config()
   config.backbone = "tests.tiny:create"
   config.data.window = 4
-  return config
+  return experiment.make(config)
 
 
 @pytest.fixture(scope="module")
-def problem(config):
+def problem(parts):
   """A state with full banks, and a batch."""
-  optimizer = build.make_optimizer(config, 1_000)
-  state = workload.init_state(config, optimizer)
-  assert state.banks.instance.rows.shape == (Q, D)
-  return state, workload.random_batch(config)
+  state = workload.init_state(parts, follow(parts))
+  assert state.memory.instance.rows.shape == (Q, D)
+  return state, workload.random_batch(parts)
+
+
+def follow(parts):
+  return parts.optimizer.follow(parts.schedule, 1_000)
 
 
 @pytest.fixture(scope="module")
-def compiled(config, problem):
+def compiled(parts, problem):
   """The contrast part of a training step, alone."""
-  carry, batch = workload.contrast_problem(config, *problem)
-  step = workload.make_contrast_step(config)
+  carry, batch = workload.contrast_problem(parts, *problem)
+  step = workload.make_contrast_step(parts)
   return step.lower(carry, batch).compile()
 
 
-def test_every_anchor_of_the_problem_is_active(config, problem):
+def apply(parts, problem, graph):
   state, batch = problem
-  contrasts = objective.contrast_with_banks(
-    state.banks,
-    jnp.ones((N, D)),
-    batch["label"],
-    steps.clip_keys(0, "sampling", 0, batch["position"]),
-    config.contrast,
-    1.0,
+  return parts.contrast.apply(
+    state.params["contrast"],
+    state.memory,
+    models.Outputs(None, graph),
+    batch,
+    randomness.clip_keys(0, "sampling", 0, batch["position"]),
   )
-  diagnostics = contrasts["instance"].diagnostics
-  assert diagnostics["num_active"] == N
-  assert diagnostics["num_negatives"] == N * 1024
-  assert contrasts["semantic"].num_pairs == N
 
 
-def test_the_backward_pass_keeps_no_rows(config, problem):
+def test_every_anchor_of_the_problem_is_active(parts, problem):
+  outcome = apply(parts, problem, jnp.ones((N, 1, 25, 25)))
+  assert outcome.logged["active_anchors"] == (N, N)
+  assert outcome.logged["negative_similarity"][1] == N * 1024
+  assert outcome.terms["semantic"][1] == N
+
+
+def test_the_backward_pass_keeps_no_rows(parts, problem):
   """At most similarities and indices of what was drawn, and [N, D]."""
-  state, batch = problem
-  keys = steps.clip_keys(0, "sampling", 0, batch["position"])
 
-  def loss(embeddings):
-    contrasts = objective.contrast_with_banks(
-      state.banks, embeddings, batch["label"], keys, config.contrast, 1.0
-    )
-    return sum(c.loss_sum for c in contrasts.values())
+  def loss(graph):
+    return sum(term for term, _ in apply(parts, problem, graph).terms.values())
 
   pullback = jax.eval_shape(
-    lambda v: jax.vjp(loss, v)[1], jnp.zeros((N, D), jnp.float32)
+    lambda v: jax.vjp(loss, v)[1], jnp.zeros((N, 1, 25, 25), jnp.float32)
   )
   kept = [leaf.shape for leaf in jax.tree.leaves(pullback)]
   assert (Q, D) in kept  # The bank itself, of which there is one.
@@ -97,17 +96,17 @@ def assert_not_copied(hlo):
   assert not re.search(rf"= {turned}\S* (copy|transpose)\(", hlo)
 
 
-def test_the_bank_is_written_in_place(config, problem, compiled):
+def test_the_bank_is_written_in_place(parts, problem, compiled):
   assert_not_copied(compiled.as_text())
   state, batch = problem
-  step = build.make_train_step(config, build.make_optimizer(config, 1_000))
+  step = train.make_train_step(parts, follow(parts))
   assert_not_copied(step.lower(state, batch).compile().as_text())
   # The first step brings its arguments to where the devices want them.
   state, _ = step(state, batch)
-  before = state.banks.instance.rows.unsafe_buffer_pointer()
+  before = state.memory.instance.rows.unsafe_buffer_pointer()
   for _ in range(3):
     state, _ = step(state, batch)
-    assert state.banks.instance.rows.unsafe_buffer_pointer() == before
+    assert state.memory.instance.rows.unsafe_buffer_pointer() == before
 
 
 FIGURES = {
@@ -147,26 +146,26 @@ SETTING = {
 }
 
 
-def test_what_is_measured(tiny_config):
-  found = benchmark.run(tiny_config(), repeats=1)
+def test_what_is_measured(tiny):
+  found = measure.run(tiny(), repeats=1)
   assert set(found) == FIGURES
   # Nothing is known of the operations of this backbone.
   unknown = {name for name, value in found.items() if value is None}
   assert unknown == {"gflop_per_clip", "matmul_share"}
   # Of so small a backbone the rest of the step may be less than its noise.
-  rest = tiny_config().batch_size * found["train_ms_per_clip"]
+  rest = tiny().source.batch_size * found["train_ms_per_clip"]
   rest -= found["contrast_ms"]
   overhead = found.pop("contrast_overhead")
   np.testing.assert_allclose(overhead, found["contrast_ms"] / rest)
   assert all(found[name] > 0 for name in set(found) - unknown)
-  without = benchmark.run(tiny_config("gcl=false"), repeats=1)
+  without = measure.run(tiny("gcl=false"), repeats=1)
   assert FIGURES - set(without) == {"contrast_temp_mb"}
   assert without["contrast_ms"] == without["contrast_overhead"] == 0
 
 
-def test_the_share_of_a_square_product(tiny_config, monkeypatch):
+def test_the_share_of_a_square_product(tiny, monkeypatch):
   monkeypatch.setattr(flops, "forward", lambda *_, **__: 4_000_000_000)
-  found = benchmark.run(tiny_config("gcl=false"), repeats=1)
+  found = measure.run(tiny("gcl=false"), repeats=1)
   assert found["gflop_per_clip"] == 4
   gflops = 3 * 4 / (1e-3 * found["train_ms_per_clip"])
   share = gflops / found["matmul_gflops"]
@@ -234,13 +233,15 @@ def test_data_of_ones_own(run_main, make_data, tmp_path):
 def test_the_banks_have_the_rows_of_the_data_set(module, options, rows):
   config = module.get_config(options)
   config.backbone = "tests.tiny:create"
-  assert workload.bank_rows(config) == rows
-  banks = workload.init_state(config, build.make_optimizer(config, 1)).banks
-  assert len(banks.instance.rows) == rows
+  parts = experiment.make(config)
+  assert workload.bank_rows(parts) == rows
+  memory = workload.init_state(parts, follow(parts)).memory
+  bank = memory.bank if "released" in options else memory.instance
+  assert len(bank.rows) == rows
 
 
-def test_clips_are_padded_with_zeros(config):
-  batch = workload.random_batch(config)
+def test_clips_are_padded_with_zeros(parts):
+  batch = workload.random_batch(parts)
   frames = np.arange(workload.NUM_FRAMES)
   inside = frames < batch["num_frames"][:, None]
   assert np.array_equal(batch["skeleton"].any((2, 3, 4)), inside)

@@ -4,29 +4,29 @@
 import numpy as np
 from tensorboardX.proto import event_pb2
 
-from sgcl_jax import metrics
+from sgcl_jax.runs import record, scores
 
 
 def test_top_k_by_hand():
   logits = np.array([[3.0, 2, 1], [1, 3, 2], [2, 2, 1], [0, 0, 0]])
   labels = np.array([0, 2, 1, 2])
-  assert metrics.top_k(logits, labels, 1) == 25.0
-  assert metrics.top_k(logits, labels, 2) == 75.0
-  assert metrics.top_k(logits, labels, 5) == 100.0
+  assert scores.top_k(logits, labels, 1) == 25.0
+  assert scores.top_k(logits, labels, 2) == 75.0
+  assert scores.top_k(logits, labels, 5) == 100.0
 
 
 def test_a_record_holds_each_step_once(tmp_path):
-  recorder = metrics.Recorder(tmp_path, 0)
+  recorder = record.Recorder(tmp_path, 0)
   for step in (1, 2, 3):
     recorder.write("train", step, 1, loss=1.0 / step)
   recorder.close()
-  with (tmp_path / "metrics.jsonl").open("a") as file:
+  with (tmp_path / "record.jsonl").open("a") as file:
     file.write('{"step": 4, "loss"')
-  recorder = metrics.Recorder(tmp_path, 2)
+  recorder = record.Recorder(tmp_path, 2)
   recorder.write("train", 3, 2, loss=0.5)
   recorder.write("test", 3, 2, top1=50.0)
   recorder.close()
-  lines = metrics.read(tmp_path)
+  lines = record.read(tmp_path)
   assert [(line["step"], line["split"]) for line in lines] == [
     (1, "train"),
     (2, "train"),
@@ -39,17 +39,17 @@ def test_a_record_holds_each_step_once(tmp_path):
 def test_tensorboard_reads_the_events(tmp_path):
   import tensorflow as tf
 
-  recorder = metrics.Recorder(tmp_path, 0)
+  recorder = record.Recorder(tmp_path, 0)
   recorder.write("train", 7, 1, loss=0.25, accuracy=0.5)
   recorder.close()
   (path,) = tmp_path.glob("events.out.tfevents*")
   found = {}
-  for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-    event = event_pb2.Event.FromString(record)
+  for item in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    event = event_pb2.Event.FromString(item)
     for value in event.summary.value:
       found[value.tag] = (event.step, value.simple_value)
   assert found == {"train/loss": (7, 0.25), "train/accuracy": (7, 0.5)}
 
 
 def test_no_record_is_empty(tmp_path):
-  assert metrics.read(tmp_path) == []
+  assert record.read(tmp_path) == []

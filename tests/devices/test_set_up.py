@@ -5,14 +5,14 @@ import os
 
 import pytest
 
-from sgcl_jax import machine, parallel
+from sgcl_jax.devices import cores, set_up
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 DEVICES = "--xla_force_host_platform_device_count="
 
 
 @pytest.mark.parametrize(
-  ("cores", "batch_size", "flags"),
+  ("num_cores", "batch_size", "flags"),
   [
     (1, 16, []),
     (2, 16, [f"{DEVICES}2", ONE_THREAD]),
@@ -23,27 +23,27 @@ DEVICES = "--xla_force_host_platform_device_count="
     (4, 1, []),
   ],
 )
-def test_cores_become_devices(cores, batch_size, flags, monkeypatch):
-  monkeypatch.setattr(machine, "count_cores", lambda: cores)
+def test_cores_become_devices(num_cores, batch_size, flags, monkeypatch):
+  monkeypatch.setattr(cores, "count_cores", lambda: num_cores)
   monkeypatch.setenv("XLA_FLAGS", "")
-  parallel.make_devices_of_cores(batch_size)
+  set_up.make_devices_of_cores(batch_size)
   assert os.environ["XLA_FLAGS"].split() == flags
 
 
 def test_a_number_that_is_set_is_kept(monkeypatch):
-  monkeypatch.setattr(machine, "count_cores", lambda: 4)
+  monkeypatch.setattr(cores, "count_cores", lambda: 4)
   monkeypatch.setenv("XLA_FLAGS", f"{DEVICES}1")
-  parallel.make_devices_of_cores(16)
+  set_up.make_devices_of_cores(16)
   assert os.environ["XLA_FLAGS"] == f"{DEVICES}1"
 
 
-@pytest.mark.skipif(machine.count_cores() < 2, reason="there is one core")
+@pytest.mark.skipif(cores.count_cores() < 2, reason="there is one core")
 def test_a_command_uses_them(run_main):
   result = run_main("--repeats=1", module="benchmark", devices=None)
   assert "devices" in result.stdout, result.stderr
   (line,) = (
     line for line in result.stdout.splitlines() if line.startswith("devices")
   )
-  num = min(machine.count_cores(), parallel.MAX_CPU_DEVICES)
+  num = min(cores.count_cores(), set_up.MAX_CPU_DEVICES)
   num = max(n for n in range(1, num + 1) if 8 % n == 0)
   assert line.split()[1:] == [str(num), "x", "cpu"]

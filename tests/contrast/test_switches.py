@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import build, errors
-from sgcl_jax.contrast import objective
+from sgcl_jax import errors, experiment, state
+from sgcl_jax.contrast import switches
 
 # What makes a choice that others contradict, or that no run can use.
 REFUSED = {
@@ -16,9 +16,22 @@ REFUSED = {
 }
 
 
+def init_state(config):
+  parts = experiment.make(config)
+  optimizer = parts.optimizer.follow(parts.schedule, 1)
+  return state.init(
+    parts.model,
+    parts.contrast,
+    optimizer,
+    clip=parts.clip,
+    seed=parts.seed,
+    num_rows=96,
+  )
+
+
 def refuse(config, *patterns):
   with pytest.raises(errors.ConfigError) as error:
-    build.check(config)
+    experiment.make(config)
   for pattern in patterns:
     assert pattern in str(error.value)
 
@@ -47,12 +60,10 @@ def test_switches_without_effect_are_refused(
   refuse(config, f"config.contrast.{key}=", "has no effect", cause)
 
 
-@pytest.mark.parametrize(
-  "name", sorted(set(objective.CHOICES) - {"cold_start"})
-)
+@pytest.mark.parametrize("name", sorted(set(switches.CHOICES) - {"cold_start"}))
 def test_switches_without_a_contrast_are_refused(tiny_config, name):
   config = tiny_config("gcl=false")
-  config.contrast[name] = objective.CHOICES[name][1]
+  config.contrast[name] = switches.CHOICES[name][1]
   refuse(config, f"config.contrast.{name}=", "gcl=false")
 
 
@@ -82,9 +93,8 @@ def test_a_backbone_without_a_feature_is_refused(tiny_config):
       "backbone": "tests.tiny:create_featureless",
     }
   )
-  optimizer = build.make_optimizer(config, 1)
   with pytest.raises(errors.ConfigError, match="does not sow its feature"):
-    build.init_state(config, optimizer, 1)
+    init_state(config)
 
 
 # (K_H+, K_R+, K_H-, K_R-) of the rows of Tab. 6.
@@ -107,8 +117,8 @@ def test_draws_of_table_6(tiny_config, positives, negatives, expected):
   config.positives, config.negatives = positives, negatives
   names = "hard_positives", "random_positives"
   names += "hard_negatives", "random_negatives"
-  found = objective.draws(config)
-  assert tuple(found[f"num_{name}"] for name in names) == expected
+  found = switches.draws(config)
+  assert tuple(getattr(found, f"num_{name}") for name in names) == expected
 
 
 @pytest.mark.parametrize(
@@ -119,17 +129,17 @@ def test_draws_of_table_6(tiny_config, positives, negatives, expected):
     ({"memory": "semantic"}, False, True),
     ({"memory": "batch"}, False, False),
     ({"loss": "classifier"}, False, False),
-    ({"variant": "released"}, True, False),
+    ({"variant": "released"}, False, False),
   ],
 )
 def test_only_the_banks_in_use_exist(
   tiny_config, overrides, instance, semantic
 ):
   config = tiny_config(**{f"contrast.{k}": v for k, v in overrides.items()})
-  state = build.init_state(config, build.make_optimizer(config, 1), 96)
-  banks = state.banks or objective.Banks(None, None)
-  assert (banks.instance is not None) == instance
-  assert (banks.semantic is not None) == semantic
+  memory = init_state(config).memory
+  assert (getattr(memory, "instance", None) is not None) == instance
+  assert (getattr(memory, "semantic", None) is not None) == semantic
+  assert hasattr(memory, "bank") == (overrides == {"variant": "released"})
 
 
 @pytest.mark.parametrize(
@@ -142,12 +152,13 @@ def test_only_the_banks_in_use_exist(
 )
 def test_projections_of_table_12(tiny_config, projection, kernels, width):
   config = tiny_config(**{"contrast.projection": projection})
-  state = build.init_state(config, build.make_optimizer(config, 1), 96)
-  head = state.params["projection"]
+  start = init_state(config)
+  head = start.params["contrast"]
   assert [layer["kernel"].shape for layer in head.values()] == kernels
-  assert state.banks.instance.rows.shape[1] == width
+  assert start.memory.instance.rows.shape[1] == width
   graph = jax.random.normal(jax.random.key(0), (3, 1, 20, 20))
-  found = build.make_head(config).apply({"params": head}, graph)
+  module = ProjectionHead(10, 16, len(kernels))
+  found = module.apply({"params": head}, graph)
   v = np.asarray(graph).reshape(3, -1)
   for i, layer in enumerate(head.values()):
     v = (np.maximum(v, 0) if i else v) @ layer["kernel"] + layer["bias"]
