@@ -82,8 +82,9 @@ setuptools.setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
-    # Reads .pt files. 2.6 is the first whose `weights_only` has no known hole.
-    "torch": ["torch>=2.6"],
+    # Reads .pt files. Before 2.10 a file can corrupt the memory of
+    # `torch.load(weights_only=True)` (CVE-2026-24747).
+    "torch": ["torch>=2.10"],
     "test": [
       "hypothesis>=6.100,<7",
       "pytest>=8,<10",
