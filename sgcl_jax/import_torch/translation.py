@@ -69,10 +69,10 @@ def _clean(state_dict):
 
 
 def _recognise(name, arrays):
-  """Returns the module that has these shapes, and the shape of an input.
+  """Returns the module that has these shapes, and the shape of its input.
 
   Raises:
-    CheckpointError: If its joints are of no known layout.
+    CheckpointError: If no layout has its number of joints.
   """
   classes = len(arrays[{"infogcn": "decoder.bias"}.get(name, "fc.bias")])
   key = {"infogcn": "l1.agcn.shared_topology"}.get(name, "l1.gcn1.PA")
@@ -101,10 +101,10 @@ def _is_fixed_adjacency(name, key, array):
 
 
 def _misshapen(table, arrays, shapes):
-  """Lists what does not give the shapes of the variables."""
+  """Lists tensors whose shapes do not fit their variables."""
   problems = []
   for key, entry in table.items():
-    # Takes no memory.
+    # A broadcast array takes no memory.
     whole = np.broadcast_to(np.zeros(()), entry.find(shapes).shape)
     expected = whole[entry.slot].shape
     try:
