@@ -11,16 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import errors, splits, tfrecord
 
 Batch = dict[str, np.ndarray]
-
-# A protocol's split is the sum of the cells it shares with the set's other one.
-PROTOCOL_SPLITS = tuple(
-  f"{protocol}_{part}"
-  for protocol in ("xsub", "xview", "xset")
-  for part in ("train", "test")
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +102,12 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
 
   Raises:
-    DataError: If the data set is missing, or does not tell its joint layout.
+    DataError: If the data set is missing or names no joint layout.
   """
   info = _builder(data_dir).info
   if "layout" not in (info.metadata or {}):
     raise errors.DataError(
-      f"{data_dir} does not tell its joint layout: set config.skeleton,"
+      f"{data_dir} names no joint layout: set config.skeleton,"
       " config.num_classes and config.num_persons"
     )
   return {
@@ -125,10 +118,9 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def _builder(data_dir):
-  # TensorFlow prints a page when it starts.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  import tensorflow_datasets as tfds  # Slow, and not needed for prediction.
+  # Late, because it takes half a second; prediction reads no data set. It
+  # imports TensorFlow only for functions that are not used here.
+  import tensorflow_datasets as tfds
 
   path = pathlib.Path(data_dir)
   if not (path / "dataset_info.json").exists():
@@ -136,7 +128,7 @@ def _builder(data_dir):
   try:
     builder = tfds.builder_from_directory(str(path))
     found = set(builder.info.features)
-  except Exception as error:  # Protobuf's and json's, at least.
+  except Exception as error:  # From protobuf or json, among others.
     raise errors.DataError(f"{path} is damaged ({error})") from error
   if found != {"label", "name", "skeleton"}:
     raise errors.DataError(f"{path} is not a data set of data_prep")
@@ -144,57 +136,32 @@ def _builder(data_dir):
 
 
 def _read(builder, split):
-  import tensorflow as tf
-  import tensorflow_datasets as tfds
-
-  tf.config.set_visible_devices([], "GPU")
-  cells = sorted(builder.info.splits)
-  if split in PROTOCOL_SPLITS:
-    cells = [cell for cell in cells if f"_{split}_" in f"_{cell}_"]
-  else:
-    cells = [cell for cell in cells if cell == split]
+  cells = splits.find_cells(split, builder.info.splits)
   if not cells:
     raise errors.DataError(
       f"{builder.data_path} has no split {split!r}; it has"
       f" {', '.join(sorted(builder.info.splits))}"
     )
-  config = tfds.ReadConfig(
-    try_autocache=False, interleave_cycle_length=1, assert_cardinality=False
-  )
   for cell in cells:
     info = builder.info.splits[cell]
-    count = 0
-    dataset = builder.as_dataset(split=cell, read_config=config)
-    try:
-      for clip in tfds.as_numpy(dataset):
-        yield {
-          "name": clip["name"].decode(),
-          "label": int(clip["label"]),
-          "skeleton": clip["skeleton"],
-        }
-        count += 1
-    except tf.errors.OpError as error:
-      raise errors.DataError(_damage(info)) from error
-    if count != info.num_examples:
-      raise errors.DataError(
-        f"{_damage(info)} ({count} clips of {info.num_examples} were read)"
-      )
+    for path, num_clips in zip(info.filepaths, info.shard_lengths, strict=True):
+      for offset, payload in tfrecord.read_records(path, num_clips):
+        yield _decode(builder.info.features, payload, path, offset)
 
 
-def _damage(info):
-  """Says which file of a split is missing or damaged."""
-  import tensorflow as tf
-
-  remedy = "convert the raw files again (data_prep, with --overwrite)"
-  for path, count in zip(info.filepaths, info.shard_lengths, strict=True):
-    try:
-      found = sum(1 for _ in tf.data.TFRecordDataset(str(path)))
-    except tf.errors.OpError as error:
-      what = "is missing" if not path.exists() else f"is damaged ({error})"
-      return f"{path} {what.splitlines()[0]}; {remedy}"
-    if found != count:
-      return f"{path} holds {found} clips instead of {count}; {remedy}"
-  return f"{info.filepaths[0].parent} cannot be decoded; {remedy}"
+def _decode(features, payload, path, offset):
+  """Returns one clip, or raises DataError with its place in the file."""
+  try:
+    clip = features.deserialize_example_np(payload)
+    return {
+      "name": clip["name"].decode(),
+      "label": int(clip["label"]),
+      "skeleton": clip["skeleton"],
+    }
+  except Exception as error:  # From protobuf, tfds or numpy.
+    reason = " ".join(str(error).split()) or type(error).__name__
+    what = f"a record is not a clip ({reason})"
+    raise tfrecord.damage(path, offset, what) from error
 
 
 def train_batches(

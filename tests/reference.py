@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import import_torch, torch_tables
+from sgcl_jax import import_torch
+from sgcl_jax.import_torch import tables
 
 
 def read_variables(
@@ -21,7 +22,7 @@ def read_variables(
   return import_torch.convert(backbone, state)
 
 
-def pick(tree: Mapping[str, Any], entry: torch_tables.Entry) -> np.ndarray:
+def pick(tree: Mapping[str, Any], entry: tables.Entry) -> np.ndarray:
   """Returns the part of variables that one reference tensor fills."""
   return np.asarray(entry.find(tree))[entry.slot]
 

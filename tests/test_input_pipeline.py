@@ -1,12 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clips, their order, and damaged data sets."""
 
+import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, input_pipeline
+from data_prep import records
+from data_prep import tfrecord as writer
+from sgcl_jax import errors, input_pipeline, tfrecord
+
+
+def copy_data(data, tmp_path):
+  copy = tmp_path / "data"
+  shutil.copytree(data, copy)
+  return copy
+
+
+def find_shard(data):
+  """Returns the only file of the training split."""
+  (path,) = data.glob("*train.tfrecord*")
+  return path
 
 
 @pytest.fixture
@@ -24,6 +40,55 @@ def test_whole_clips_are_read(tiny_data, clips):
     stored = clips.frames[clips.offsets[i] : clips.offsets[i + 1]]
     np.testing.assert_array_equal(clip["skeleton"], stored)
     assert clip["skeleton"].shape[1:] == (1, 20, 3)
+
+
+def test_tensorflow_reads_what_is_read_here(tiny_data):
+  import tensorflow_datasets as tfds
+
+  ours = list(input_pipeline.read_clips(tiny_data, "train"))
+  builder = tfds.builder_from_directory(tiny_data)
+  theirs = list(tfds.as_numpy(builder.as_dataset(split="train")))
+  assert len(ours) == len(theirs) == 48
+  for clip, expected in zip(ours, theirs, strict=True):
+    assert clip["name"] == expected["name"].decode()
+    assert clip["label"] == expected["label"]
+    assert clip["skeleton"].dtype == expected["skeleton"].dtype == np.float32
+    np.testing.assert_array_equal(clip["skeleton"], expected["skeleton"])
+
+
+def test_what_tensorflow_writes_is_read(tmp_path, tiny_data):
+  import tensorflow as tf
+  import tensorflow_datasets as tfds
+
+  copy = copy_data(tiny_data, tmp_path)
+  features = tfds.builder_from_directory(copy).info.features
+  expected = list(input_pipeline.read_clips(copy, "train"))
+  path = find_shard(copy)
+  path.unlink()
+  with tf.io.TFRecordWriter(str(path)) as file:
+    for clip in expected:
+      file.write(features.serialize_example(features.encode_example(clip)))
+  found = list(input_pipeline.read_clips(copy, "train"))
+  assert len(found) == 48
+  for clip, other in zip(found, expected, strict=True):
+    assert clip.keys() == other.keys()
+    assert (clip["name"], clip["label"]) == (other["name"], other["label"])
+    np.testing.assert_array_equal(clip["skeleton"], other["skeleton"])
+
+
+def test_shards_are_read_in_order(tmp_path):
+  rng = np.random.default_rng(0)
+  about = records.Description("toy", ["a"], num_persons=1, num_joints=5)
+  pairs = [
+    ("train", writer.Clip(f"{i:02}", 0, rng.random((10, 1, 5, 3), np.float32)))
+    for i in range(7)
+  ]
+  records.write_dataset(tmp_path / "toy", pairs, about, shard_bytes=1500)
+  assert len(list((tmp_path / "toy").glob("*.tfrecord-*"))) == 4
+  clips = input_pipeline.read_clips(tmp_path / "toy", "train")
+  for clip, (_, expected) in zip(clips, pairs, strict=True):
+    assert clip["name"] == expected.name
+    np.testing.assert_array_equal(clip["skeleton"], expected.skeleton)
 
 
 def test_an_epoch_visits_every_clip_equally_often(clips):
@@ -96,8 +161,7 @@ def test_a_part_without_its_protocol_is_refused(make_data):
 
 
 def test_a_foreign_or_cut_description_is_named(tmp_path, tiny_data):
-  copy = tmp_path / "data"
-  shutil.copytree(tiny_data, copy)
+  copy = copy_data(tiny_data, tmp_path)
   path = copy / "dataset_info.json"
   path.write_text(path.read_text()[:50])
   with pytest.raises(errors.DataError, match=f"{copy} is damaged"):
@@ -115,9 +179,8 @@ def test_missing_data_and_splits_are_named(tmp_path, tiny_data):
 
 @pytest.mark.parametrize("damage", ["cut", "cut_between", "flip", "remove"])
 def test_a_damaged_file_is_named(tmp_path, tiny_data, damage):
-  copy = tmp_path / "data"
-  shutil.copytree(tiny_data, copy)
-  path = next(copy.glob("*train.tfrecord*"))
+  copy = copy_data(tiny_data, tmp_path)
+  path = find_shard(copy)
   content = path.read_bytes()
   if damage == "cut":
     path.write_bytes(content[:-100])
@@ -135,3 +198,47 @@ def test_a_damaged_file_is_named(tmp_path, tiny_data, damage):
   message = str(caught.value)
   assert path.name in message and "convert the raw files again" in message
   assert "\n" not in message
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_the_metadata_count_the_clips(tmp_path, tiny_data, change):
+  copy = copy_data(tiny_data, tmp_path)
+  path = copy / "dataset_info.json"
+  info = json.loads(path.read_text())
+  for split in info["splits"]:
+    if split["name"] == "train":
+      split["shardLengths"] = [str(48 + change)]
+  path.write_text(json.dumps(info))
+  what = {-1: "bytes follow the last of 47", 1: "ends after 48 of 49 records"}
+  with pytest.raises(errors.DataError, match=what[change]) as caught:
+    input_pipeline.load(copy, "train")
+  assert find_shard(copy).name in str(caught.value)
+
+
+def test_a_record_that_is_no_clip_is_named(tmp_path, tiny_data):
+  copy = copy_data(tiny_data, tmp_path)
+  path = find_shard(copy)
+  frames = np.ones((3, 1, 20, 3), np.float32)
+  clip = writer.encode_clip(writer.Clip("tiny", 0, frames))
+  second = len(clip) + 16
+  for payload in (
+    b"no protobuf",
+    b"",  # An example without features.
+    clip.replace(b"label", b"lapel"),
+    clip.replace(b"tiny", b"t\xffny"),
+    writer.encode_clip(writer.Clip("tiny", 0, frames[:, :, :7])),
+  ):
+    path.write_bytes(frame(clip) + frame(payload))
+    read = input_pipeline.read_clips(copy, "train")
+    assert next(read)["name"] == "tiny"
+    with pytest.raises(errors.DataError) as caught:
+      next(read)
+    message = str(caught.value)
+    assert f"{path} is damaged at byte {second}: a record is not a" in message
+    assert "convert the raw files again" in message and "\n" not in message
+
+
+def frame(payload):
+  length = struct.pack("<Q", len(payload))
+  checksums = tfrecord.checksum(length), tfrecord.checksum(payload)
+  return length + checksums[0] + payload + checksums[1]

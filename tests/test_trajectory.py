@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla
-from sgcl_jax import experiment, randomness, state, steps, torch_tables
+from sgcl_jax import experiment, randomness, state, steps
 from sgcl_jax.contrast import released, sampling
 from sgcl_jax.devices import parallel
+from sgcl_jax.import_torch import tables
 from tests import reference
 
 GOLDEN = "F_trajectory_ctrgcn_ucla.npz"
@@ -143,7 +144,7 @@ def compare(data, name, logged, final, exact):
 
 
 def assert_final(data, name, final, exact):
-  table = torch_tables.TABLES["ctrgcn"]()
+  table = tables.TABLES["ctrgcn"]()
   tolerance = (1e-6 if "hot" in name else 1e-7) if exact else 5e-3
   suffix = "_f64" if exact else ""
   groups = f"{name}/final{suffix}", f"{name}/final_bn{suffix}"

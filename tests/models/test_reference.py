@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax import losses, models, torch_tables
+from sgcl_jax import losses, models
+from sgcl_jax.import_torch import tables
 from sgcl_jax.models import infogcn
 from tests import reference
 
@@ -225,7 +226,7 @@ def make_gradients(loss_fn, names):
 
 def assert_parts_equal(backbone, groups, data, exact):
   """Compares the stored gradients and statistics; returns their number."""
-  table = torch_tables.TABLES[backbone]()
+  table = tables.TABLES[backbone]()
   checked = 0
   for key in data.files:
     group, _, tensor = key.rpartition("/")

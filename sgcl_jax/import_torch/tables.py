@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each tensor of a reference's state dict goes."""
+"""Maps each tensor of a reference's state dict to one of our variables."""
 
 import dataclasses
 import functools
@@ -13,12 +13,12 @@ from sgcl_jax.models import blocks, infogcn
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """Where one tensor of a reference goes.
+  """The variable that one tensor of a reference fills.
 
   Attributes:
-    path: Of the variable, its collection first.
-    slot: Index of the part of the variable that the tensor fills.
-    transform: From the reference's layout to ours.
+    path: Path of the variable; its collection comes first.
+    slot: Index of the part that the tensor fills.
+    transform: Turns the reference's layout into ours.
   """
 
   path: tuple[str, ...]
@@ -26,7 +26,7 @@ class Entry:
   transform: Callable[[np.ndarray], np.ndarray] = np.asarray
 
   def find(self, variables: Mapping[str, Any]) -> Any:
-    """Returns the whole variable, or whatever a tree holds in its place."""
+    """Returns the entry of a tree at `path`, for example the variable."""
     return functools.reduce(lambda node, step: node[step], self.path, variables)
 
 
@@ -83,7 +83,7 @@ def _branches(key, path, names):
 
 
 def _multi_scale(key, path, width):
-  """The temporal convolution of CTR-GCN, whose branches lie side by side."""
+  """CTR-GCN's temporal convolution; its branches lie side by side."""
   entries = {}
   for i in range(4):
     slot = (..., slice(i * width, (i + 1) * width))

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Converts a reference's PyTorch checkpoint to one that evaluation reads.
+
+python -m sgcl_jax.import_torch --backbone ctrgcn --checkpoint X.pt --out DIR
+
+--config says which split and modality the weights are for, as in
+--config configs/ctrgcn_ntu60.py:split=xview,modality=bone.
+"""
+
+from sgcl_jax import command
+from sgcl_jax.import_torch import tables, write
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Command line; see `--help`."""
+  parser = command.Parser("sgcl_jax.import_torch", __doc__)
+  parser.add_argument(
+    "--backbone", required=True, choices=sorted(tables.TABLES)
+  )
+  parser.add_argument(
+    "--checkpoint", required=True, help="a .pt or .pth file of weights"
+  )
+  parser.add_argument(
+    "--out", required=True, help="the workdir to write, for evaluation"
+  )
+  parser.add_config()
+  args = parser.parse_args(argv)
+  write.run(args.backbone, args.checkpoint, args.out, args.config)
+
+
+if __name__ == "__main__":
+  command.run(main)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Translates a reference's state dict to the variables of our module."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from sgcl_jax import errors, models, skeletons
+from sgcl_jax.import_torch import tables
+
+
+class Translation(NamedTuple):
+  """A translated state dict.
+
+  Attributes:
+    variables: {"params": ..., "batch_stats": ...}, in the given dtype.
+    model: The module that they fit.
+    input: Shape and dtype of one clip for it, [1, M, T, V, C].
+  """
+
+  variables: dict[str, dict[str, Any]]
+  model: nn.Module
+  input: jax.ShapeDtypeStruct
+
+
+def translate(name: str, state_dict: Mapping[str, np.ndarray]) -> Translation:
+  """Translates a state dict and finds the module that it fits.
+
+  Args:
+    name: `ctrgcn`, `agcn` or `infogcn`.
+    state_dict: Arrays under the reference's names.
+
+  Raises:
+    CheckpointError: If the backbone is unknown, or if keys are missing, unknown
+      or of the wrong shape; the message lists all of them.
+  """
+  if name not in tables.TABLES:
+    raise errors.CheckpointError(
+      f"unknown backbone {name!r}; known: {', '.join(tables.TABLES)}"
+    )
+  arrays = _clean(state_dict)
+  table = tables.TABLES[name]()
+  problems = [f"missing: {key}" for key in table if key not in arrays]
+  problems += [
+    f"unknown: {key}"
+    for key in arrays
+    if key not in table and not _is_fixed_adjacency(name, key, arrays[key])
+  ]
+  if not problems:
+    model, x = _recognise(name, arrays)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+    problems = _misshapen(table, arrays, shapes)
+  if problems:
+    raise errors.CheckpointError(
+      f"not a state dict of {name}:\n" + "\n".join(problems)
+    )
+  return Translation(_assemble(table, arrays), model, x)
+
+
+def _clean(state_dict):
+  return {
+    key.removeprefix("module."): np.asarray(value)
+    for key, value in state_dict.items()
+    if not key.endswith("num_batches_tracked")
+  }
+
+
+def _recognise(name, arrays):
+  """Returns the module that has these shapes, and the shape of its input.
+
+  Raises:
+    CheckpointError: If no layout has its number of joints.
+  """
+  classes = len(arrays[{"infogcn": "decoder.bias"}.get(name, "fc.bias")])
+  key = {"infogcn": "l1.agcn.shared_topology"}.get(name, "l1.gcn1.PA")
+  joints = arrays[key].shape[-1]
+  channels = 64 if name == "infogcn" else 3
+  persons = max(len(arrays["data_bn.weight"]) // (joints * channels), 1)
+  for layout in skeletons.LAYOUTS.values():
+    if layout.num_joints == joints:
+      break
+  else:
+    raise errors.CheckpointError(f"no layout has {joints} joints ({key})")
+  model = models.create(
+    name, num_classes=classes, skeleton=layout, num_persons=persons
+  )
+  return model, jax.ShapeDtypeStruct((1, persons, 2, joints, 3), np.float32)
+
+
+def _is_fixed_adjacency(name, key, array):
+  if name != "agcn" or not key.endswith(".gcn1.A"):
+    return False
+  return any(
+    array.shape == layout.adjacency().shape
+    and np.allclose(array, layout.adjacency(), atol=1e-6)
+    for layout in skeletons.LAYOUTS.values()
+  )
+
+
+def _misshapen(table, arrays, shapes):
+  """Lists tensors whose shapes do not fit their variables."""
+  problems = []
+  for key, entry in table.items():
+    # A broadcast array takes no memory.
+    whole = np.broadcast_to(np.zeros(()), entry.find(shapes).shape)
+    expected = whole[entry.slot].shape
+    try:
+      found = entry.transform(arrays[key]).shape
+    except ValueError:
+      found = None
+    if found != expected:
+      problems.append(
+        f"misshapen: {key} has shape {arrays[key].shape}, which does not give"
+        f" {expected}"
+      )
+  return problems
+
+
+def _assemble(table, arrays):
+  """Builds the tree of variables from their parts, in the table's order."""
+  parts = {}
+  for key, entry in table.items():
+    part = entry.transform(arrays[key])
+    parts.setdefault(entry.path, []).append((entry.slot, part))
+  tree = {}
+  for path, pieces in parts.items():
+    node = tree
+    for step in path[:-1]:
+      node = node.setdefault(step, {})
+    node[path[-1]] = _merge(pieces)
+  return tree
+
+
+def _merge(pieces):
+  """Joins the tensors of one variable: stacked, or side by side at the end."""
+  slot, first = pieces[0]
+  if slot == (...,):
+    return first
+  axis = 0 if isinstance(slot[0], int) else -1
+  join = np.stack if axis == 0 else np.concatenate
+  return join([part for _, part in pieces], axis=axis)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an imported model as a run that evaluation reads."""
+
+import importlib
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from sgcl_jax import errors, experiment, state
+from sgcl_jax.import_torch import reader, translation
+from sgcl_jax.runs import checkpoint, workdir
+
+# (layout, classes) -> data set; the configs of others read theirs from the data.
+DATA_SETS = {("ucla", 10): "ucla", ("ntu", 60): "ntu60", ("ntu", 120): "ntu120"}
+
+
+def run(
+  backbone: str,
+  path: str | os.PathLike,
+  out: str | os.PathLike,
+  config: ConfigDict | None = None,
+) -> None:
+  """Converts a file into a run in `out`: a checkpoint and its config.json.
+
+  Args:
+    backbone: `ctrgcn`, `agcn` or `infogcn`.
+    path: File of weights.
+    out: Workdir to write, new or empty.
+    config: What evaluation uses; by default that of the data set with so many
+      classes and joints, its first split, joints.
+
+  Raises:
+    CheckpointError: If the file cannot be read or is not of this backbone, or
+      if `out` is not empty.
+    ConfigError: If the config is another model's.
+  """
+  out = pathlib.Path(out)
+  if out.exists() and any(out.iterdir()):
+    raise errors.CheckpointError(f"{out} is not empty; choose another --out")
+  variables, model, x = translation.translate(backbone, reader.read(path))
+  identity = {
+    "backbone": backbone,
+    "num_classes": model.num_classes,
+    "skeleton": model.skeleton.name,
+    "num_persons": model.num_persons,
+  }
+  parts = experiment.make(config or _find_config(identity))
+  for key, value in identity.items():
+    if parts.identity[key] != value:
+      raise errors.ConfigError(
+        f"config.{key}={parts.identity[key]!r}, but {path} has {value!r}"
+      )
+  # The file stores nothing about the input.
+  identity |= {"model.k": checkpoint.ANY, "model.edges": checkpoint.ANY}
+  imported = state.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params={"backbone": _to_single(variables["params"])},
+    batch_stats=_to_single(variables["batch_stats"]),
+    # The reference does not save its prior: draw a new one.
+    constants=model.lazy_init(jax.random.key(0), x).get("constants", {}),
+    opt_state=None,
+    memory=None,
+  )
+  out.mkdir(parents=True, exist_ok=True)
+  workdir.write_config(out, parts.record)
+  checkpoints = checkpoint.Checkpoints(out, writable=True)
+  metadata = {"model": identity, "epoch": 0, "seed": None}
+  checkpoints.save(imported, {**metadata, "imported_from": str(path)})
+  checkpoints.close()
+  data = parts.record["data"]
+  print(
+    f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
+    f" {model.num_persons} persons: {out}\n"
+    f"evaluated on {data['dir']}, split {data['split']}, modality"
+    f" {data['modality']}, unless --config says otherwise\n"
+    f"next: python -m sgcl_jax.main --mode=evaluate --workdir {out}"
+  )
+
+
+def _find_config(identity):
+  """Returns the shipped config of a model."""
+  data_set = identity["skeleton"], identity["num_classes"]
+  name = f"{identity['backbone']}_{DATA_SETS.get(data_set, 'custom')}"
+  config = importlib.import_module(f"configs.{name}").get_config()
+  config.update(identity)
+  return config
+
+
+def _to_single(tree):
+  return jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
