@@ -12,9 +12,9 @@ setuptools.setup(
   ),
   license="Apache-2.0",
   packages=setuptools.find_packages(
-    include=["sgcl_jax*", "configs", "data_prep"]
+    include=["sgcl_jax*", "configs", "data_prep*"]
   ),
-  package_data={"data_prep": ["*_missing.txt"]},
+  package_data={"data_prep.ntu": ["*_missing.txt"]},
   python_requires=">=3.11,<3.14",
   install_requires=[
     "absl-py>=2.1",

@@ -2,7 +2,6 @@
 """The converters of NTU RGB+D 60 and 120: splits, damage, kills, archives."""
 
 import concurrent.futures
-import dataclasses
 import gzip
 import itertools
 import json
@@ -18,19 +17,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep import (
-  ntu,
-  ntu60,
-  ntu120,
-  ntu_convert,
-  ntu_report,
-  ntu_set,
-  raw_files,
-  records,
-)
-from sgcl_jax import errors
-from tests.data_prep import test_ntu
-from tests.data_prep.test_ntu import make_frames, make_joints, make_text
+from data_prep import ntu60, ntu120, records
+from data_prep.ntu import convert, shards
+from sgcl_jax import errors, splits
+from tests.data_prep.ntu import raw_text
+from tests.data_prep.ntu.raw_text import make_frames, make_joints, make_text
 
 # name -> cell of NTU RGB+D 60
 FILES = {
@@ -55,7 +46,7 @@ def raw(tmp_path):
   return tmp_path / "raw"
 
 
-def convert(raw, out, *args, module=ntu60):
+def run(raw, out, *args, module=ntu60):
   module.main(["--raw", str(raw), "--out", str(out), "--workers=1", *args])
 
 
@@ -67,7 +58,7 @@ def read(out, split=None):
   return {
     clip["name"].decode(): clip
     for cell in builder.info.splits
-    if split is None or split in cell
+    if split is None or split in splits.get_splits(cell)
     for clip in tfds.as_numpy(builder.as_dataset(split=cell))
   }
 
@@ -92,7 +83,7 @@ def test_converts(raw, tmp_path, capsys):
     (raw / f"{name}.skeleton").touch()  # NTU RGB+D 120 alone.
   (raw / "S001C002P005R002A008.skeleton").touch()  # Listed as incomplete.
   (raw / "._S001C001P001R001A060.skeleton").touch()
-  convert(raw, tmp_path / "out")
+  run(raw, tmp_path / "out")
   builder = tfds.builder_from_directory(tmp_path / "out")
   assert tuple(builder.info.features["label"].names) == ntu60.ACTIONS
   assert set(builder.info.splits) == set(FILES.values())
@@ -131,11 +122,11 @@ def test_equals_the_reference(golden, tmp_path, module, key, protocols):
   expected = golden("H_ntu_raw.npz")
   names = [str(name) for name in expected[f"{key}/names"]]
   (tmp_path / "raw").mkdir()
-  for path in test_ntu.RAW.glob("*.gz"):
+  for path in raw_text.GOLDEN.glob("*.gz"):
     (tmp_path / "raw" / path.stem).write_bytes(
       gzip.decompress(path.read_bytes())
     )
-  convert(tmp_path / "raw", tmp_path / "out", module=module)
+  run(tmp_path / "raw", tmp_path / "out", module=module)
   clips = read(tmp_path / "out")
   assert sorted(clips) == sorted(names)
   stored = [name for name in names if f"{key}/aligned/{name}" in expected]
@@ -158,7 +149,7 @@ def test_equals_the_reference(golden, tmp_path, module, key, protocols):
 
 def test_a_lone_person_is_repeated_or_not(raw, tmp_path):
   for option, repeated in (([], True), (["--lone_person=zeros"], False)):
-    convert(raw, tmp_path / "out", "--overwrite", *option, module=ntu120)
+    run(raw, tmp_path / "out", "--overwrite", *option, module=ntu120)
     for clip in read(tmp_path / "out").values():
       first, second = np.moveaxis(clip["skeleton"], 1, 0)
       np.testing.assert_array_equal(second, first if repeated else 0 * first)
@@ -166,7 +157,7 @@ def test_a_lone_person_is_repeated_or_not(raw, tmp_path):
 
 def test_broken_files_are_left_out_and_told(raw, tmp_path, capsys):
   broken = {
-    name: data for name, (data, _) in test_ntu.BROKEN.items() if name != "zeros"
+    name: data for name, (data, _) in raw_text.BROKEN.items() if name != "zeros"
   }
   for i, data in enumerate(broken.values()):
     (raw / f"S001C003P009R001A{i + 10:03}.skeleton").write_bytes(data)
@@ -175,7 +166,7 @@ def test_broken_files_are_left_out_and_told(raw, tmp_path, capsys):
   (raw / "x" / "S001C001P001R001A060.skeleton").touch()  # A second one.
   (raw / f"{BAD}.skeleton").symlink_to(tmp_path / "nowhere")
   with pytest.raises(errors.DataError) as error:
-    convert(raw, tmp_path / "out")
+    run(raw, tmp_path / "out")
   message = str(error.value)
   assert f"{len(broken) + 3} files are broken" in message
   assert f"the others are in {tmp_path / 'out'}" in message
@@ -183,7 +174,7 @@ def test_broken_files_are_left_out_and_told(raw, tmp_path, capsys):
   assert len(report["broken"]) == len(broken) + 3
   text = "\n".join(report["broken"])
   for i, name in enumerate(broken):
-    expected = test_ntu.BROKEN[name][1]
+    expected = raw_text.BROKEN[name][1]
     assert f"A{i + 10:03}.skeleton: {expected}" in text
   assert "the name notes is not" in text
   assert "another file of this name" in text
@@ -195,13 +186,13 @@ def test_nothing_sound_leaves_nothing(tmp_path):
   (tmp_path / "raw").mkdir()
   (tmp_path / "raw" / f"{BAD}.skeleton").touch()
   with pytest.raises(errors.DataError, match="nothing was written"):
-    convert(tmp_path / "raw", tmp_path / "out")
+    run(tmp_path / "raw", tmp_path / "out")
   assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_archives_are_read_in_place(raw, tmp_path):
   """As the official ones: two archives, a folder in the first."""
-  convert(raw, tmp_path / "files")
+  run(raw, tmp_path / "files")
   archives = tmp_path / "archives"
   archives.mkdir()
   for i, (name, path) in enumerate(
@@ -211,7 +202,7 @@ def test_archives_are_read_in_place(raw, tmp_path):
     with zipfile.ZipFile(target, "a", zipfile.ZIP_DEFLATED) as archive:
       folder = "" if i % 2 else "nturgb+d_skeletons/"
       archive.write(path, f"{folder}{name}.skeleton")
-  convert(archives, tmp_path / "folder")
+  run(archives, tmp_path / "folder")
   assert read_files(tmp_path / "folder") == read_files(tmp_path / "files")
   ntu60.main(
     ["--raw", *map(str, sorted(archives.iterdir())), "--workers=1"]
@@ -222,7 +213,7 @@ def test_archives_are_read_in_place(raw, tmp_path):
 
 def test_copies_hidden_files_and_links(raw, tmp_path, capsys):
   """An archive beside its files, macOS's leftovers, a linked directory."""
-  convert(raw, tmp_path / "plain")
+  run(raw, tmp_path / "plain")
   linked = tmp_path / "elsewhere"
   (raw / "nested").rename(linked)
   (raw / "link").symlink_to(linked)
@@ -234,7 +225,7 @@ def test_copies_hidden_files_and_links(raw, tmp_path, capsys):
   (raw / "._all.zip").write_bytes(b"no archive")
   (raw / "odd.skeleton").mkdir()
   capsys.readouterr()
-  convert(raw, tmp_path / "out")
+  run(raw, tmp_path / "out")
   assert "left    2 copies of the same files" in capsys.readouterr().out
   assert read_files(tmp_path / "out") == read_files(tmp_path / "plain")
 
@@ -242,8 +233,8 @@ def test_copies_hidden_files_and_links(raw, tmp_path, capsys):
 def test_an_out_that_is_a_link(raw, tmp_path):
   (tmp_path / "disk").mkdir()
   (tmp_path / "out").symlink_to(tmp_path / "disk" / "set")
-  convert(raw, tmp_path / "out")
-  convert(raw, tmp_path / "out", "--overwrite")
+  run(raw, tmp_path / "out")
+  run(raw, tmp_path / "out", "--overwrite")
   assert (tmp_path / "out").is_symlink()
   assert len(read(tmp_path / "disk" / "set")) == 4
   assert [path.name for path in (tmp_path / "disk").iterdir()] == ["set"]
@@ -260,22 +251,22 @@ def test_a_damaged_member_is_told(raw, tmp_path):
   data[info.header_offset + 200] ^= 255
   archive.write_bytes(data)
   with pytest.raises(errors.DataError) as error:
-    convert(archive, tmp_path / "out")
+    run(archive, tmp_path / "out")
   assert f"{archive}/{info.filename}: cannot be read" in str(error.value)
   assert len(read(tmp_path / "out")) == 3
   archive.write_bytes(data[:-30])
   with pytest.raises(errors.DataError, match="cannot be opened as a .zip"):
-    convert(archive, tmp_path / "other")
+    run(archive, tmp_path / "other")
 
 
 def test_processes_and_shards_do_not_matter(raw, tmp_path, monkeypatch):
-  monkeypatch.setattr(ntu_convert, "CLIPS_PER_SHARD", 3)
+  monkeypatch.setattr(convert, "CLIPS_PER_SHARD", 3)
   for i in range(20):
     name = f"S001C001P001R001A{i + 1:03}"
     text = make_text(make_frames(make_joints(i)))
     (raw / f"{name}.skeleton").write_bytes(text)
-  convert(raw, tmp_path / "one")
-  convert(raw, tmp_path / "three", "--workers=3")
+  run(raw, tmp_path / "one")
+  run(raw, tmp_path / "three", "--workers=3")
   files = read_files(tmp_path / "one")
   assert files == read_files(tmp_path / "three")
   assert sum("xsub_train_xview_test" in name for name in files) == 7
@@ -283,30 +274,30 @@ def test_processes_and_shards_do_not_matter(raw, tmp_path, monkeypatch):
 
 
 def test_a_killed_conversion_goes_on(raw, tmp_path, monkeypatch, capsys):
-  convert(raw, tmp_path / "whole")
+  run(raw, tmp_path / "whole")
   finished = []
 
   def fail_later(shard):
     if len(finished) == 2:
       raise KeyboardInterrupt
     finished.append(shard.path.name)
-    return convert_shard(shard)
+    return write(shard)
 
-  convert_shard = ntu_convert.convert_shard
-  monkeypatch.setattr(ntu_convert, "convert_shard", fail_later)
+  write = shards.write
+  monkeypatch.setattr(shards, "write", fail_later)
   with pytest.raises(KeyboardInterrupt):
-    convert(raw, tmp_path / "out")
+    run(raw, tmp_path / "out")
   assert not (tmp_path / "out").exists()
   made = []
 
   def record(shard):
     made.append(shard.path.name)
-    return convert_shard(shard)
+    return write(shard)
 
-  monkeypatch.setattr(ntu_convert, "convert_shard", record)
+  monkeypatch.setattr(shards, "write", record)
   capsys.readouterr()
-  convert(raw, tmp_path / "out")
-  assert "going on: 2 of 4 shards are there" in capsys.readouterr().out
+  run(raw, tmp_path / "out")
+  assert "going on: 2 of 4 shards are done" in capsys.readouterr().out
   assert len(made) == 2 and not set(made) & set(finished)
   assert read_files(tmp_path / "out") == read_files(tmp_path / "whole")
   assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw", "whole"]
@@ -316,14 +307,14 @@ def test_a_kill_at_the_very_end_loses_nothing(raw, tmp_path, monkeypatch):
   def interrupt(*_):
     raise KeyboardInterrupt
 
-  convert(raw, tmp_path / "whole")
+  run(raw, tmp_path / "whole")
   for name in ("_write_metadata", "_move_into_place"):
     with monkeypatch.context() as patch:
       patch.setattr(records, name, interrupt)
       with pytest.raises(KeyboardInterrupt):
-        convert(raw, tmp_path / "out")
-  monkeypatch.delattr(ntu_convert, "convert_shard")  # All shards are there.
-  convert(raw, tmp_path / "out")
+        run(raw, tmp_path / "out")
+  monkeypatch.setattr(shards, "write", None)  # All shards are done.
+  run(raw, tmp_path / "out")
   assert read_files(tmp_path / "out") == read_files(tmp_path / "whole")
   assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw", "whole"]
 
@@ -336,15 +327,15 @@ def test_another_plan_starts_anew(raw, tmp_path, monkeypatch, capsys, change):
   with monkeypatch.context() as patch:
     patch.setattr(records, "finish", interrupt)
     with pytest.raises(KeyboardInterrupt):
-      convert(raw, tmp_path / "out")
+      run(raw, tmp_path / "out")
   options = ["--lone_person=repeat"] if change == "option" else []
   if change == "file":
     path = raw / "S001C001P001R001A060.skeleton"
     path.write_bytes(make_text(make_frames(make_joints(9, 20))))
   capsys.readouterr()
-  convert(raw, tmp_path / "out", *options)
+  run(raw, tmp_path / "out", *options)
   assert "starting anew" in capsys.readouterr().out
-  convert(raw, tmp_path / "fresh", *options)
+  run(raw, tmp_path / "fresh", *options)
   assert read_files(tmp_path / "out") == read_files(tmp_path / "fresh")
 
 
@@ -360,7 +351,7 @@ def test_kill_9_with_workers(tmp_path):
     (raw / f"{name}.skeleton").write_bytes(text)
   command = [sys.executable, "-m", "data_prep.ntu60", "--raw", str(raw)]
   command += ["--out", str(tmp_path / "out"), "--workers=2"]
-  process = subprocess.Popen(command, cwd=test_ntu.REPO)
+  process = subprocess.Popen(command, cwd=raw_text.ROOT)
   results = tmp_path / ".out.incomplete" / "results"
   while not list(results.glob("*.json")):
     assert process.poll() is None
@@ -376,7 +367,7 @@ def test_kill_9_with_workers(tmp_path):
     time.sleep(0.05)
   assert not (tmp_path / "out").exists()
   result = subprocess.run(
-    command, cwd=test_ntu.REPO, capture_output=True, text=True, timeout=120
+    command, cwd=raw_text.ROOT, capture_output=True, text=True, timeout=120
   )
   assert result.returncode == 0, result.stderr
   assert len(read(tmp_path / "out")) == len(names)
@@ -407,7 +398,7 @@ def test_ctrl_c_while_the_workers_start(tmp_path):
   command += ["--out", str(tmp_path / "out"), "--workers=2"]
   process = subprocess.Popen(
     command,
-    cwd=test_ntu.REPO,
+    cwd=raw_text.ROOT,
     start_new_session=True,
     stderr=subprocess.PIPE,
     text=True,
@@ -441,7 +432,7 @@ def test_ctrl_c_waits_for_the_workers(raw, tmp_path, monkeypatch):
   library.start()
   try:
     with pytest.raises(KeyboardInterrupt):
-      convert(raw, tmp_path / "out", "--workers=2")
+      run(raw, tmp_path / "out", "--workers=2")
   finally:
     done.set()
     library.join()
@@ -458,16 +449,16 @@ def is_alive(pid):
 
 def test_two_at_once_are_refused(raw, tmp_path):
   with (
-    ntu_convert._claim(tmp_path / ".out.incomplete"),
+    convert._claim(tmp_path / ".out.incomplete"),
     pytest.raises(errors.DataError, match="another process converts"),
   ):
-    convert(raw, tmp_path / "out")
+    run(raw, tmp_path / "out")
 
 
 def test_a_worker_that_is_killed_is_told(raw, tmp_path, monkeypatch):
-  monkeypatch.setattr(ntu_convert, "convert_shard", kill_oneself)
+  monkeypatch.setattr(shards, "write", kill_oneself)
   with pytest.raises(errors.DataError, match="a worker process was killed"):
-    convert(raw, tmp_path / "out", "--workers=2")
+    run(raw, tmp_path / "out", "--workers=2")
 
 
 def kill_oneself(shard):
@@ -478,56 +469,7 @@ def kill_oneself(shard):
 def test_refuses_what_holds_no_clips(tmp_path, name):
   (tmp_path / "empty").mkdir()
   with pytest.raises(errors.DataError, match=f"{name}.*--raw"):
-    convert(tmp_path / name, tmp_path / "out")
-
-
-@pytest.mark.parametrize("raw_set", [ntu60.NTU60, ntu120.NTU120])
-def test_totals_add_up(raw_set):
-  other = raw_set.protocols[1]
-  assert raw_set.num_clips == sum(
-    raw_set.totals[f"{other}_{part}"] for part in ("train", "test")
-  )
-  assert len(raw_set.actions) == len(set(raw_set.actions))
-  for name in raw_set.missing:
-    parsed = ntu.parse_name(name)
-    assert parsed.setup <= raw_set.num_setups
-    assert parsed.action <= len(raw_set.actions)
-
-
-def test_what_the_sets_are():
-  assert (ntu60.NTU60.num_clips, len(ntu60.NTU60.missing)) == (56_578, 302)
-  assert (ntu120.NTU120.num_clips, len(ntu120.NTU120.missing)) == (113_945, 535)
-  assert (len(ntu60.ACTIONS), len(ntu120.ACTIONS)) == (60, 120)
-  assert len(ntu120.TRAIN_PERFORMERS) == 53
-  assert ntu60.ACTIONS[42] == "falling"
-  assert ntu60.ACTIONS[49] == "punching/slapping other person"
-  assert ntu60.ACTIONS[59] == "walking apart from each other"
-  assert ntu120.ACTIONS[60] == "put on headphone"
-  assert ntu120.ACTIONS[105] == "hit other person with something"
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_a_complete_set_is_checked_against_its_totals(right):
-  raw_set = dataclasses.replace(
-    ntu60.NTU60,
-    totals={
-      "xsub_train": 2,
-      "xsub_test": 1,
-      "xview_train": 3 if right else 1,
-      "xview_test": 0,
-    },
-  )
-  cells = ["xsub_train_xview_train", "xsub_test_xview_train"]
-  results = [
-    {"lengths": [5] * n, "labels": [0] * n, "broken": [], "notes": {}}
-    for n in (2, 1)
-  ]
-  make = lambda: ntu_report.make(raw_set, ntu_set.Found(), cells, results)
-  if right:
-    assert make()["complete"]
-  else:
-    with pytest.raises(errors.DataError, match="3 clips fall into"):
-      make()
+    run(tmp_path / name, tmp_path / "out")
 
 
 def test_parsing_needs_no_tensorflow():
@@ -535,10 +477,4 @@ def test_parsing_needs_no_tensorflow():
     "import sys, data_prep.ntu60, data_prep.ntu120, data_prep.nw_ucla;"
     "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules"
   )
-  subprocess.run([sys.executable, "-c", code], cwd=test_ntu.REPO, check=True)
-
-
-def test_a_raw_file_is_named_with_its_archive():
-  file = raw_files.RawFile("a.zip", "x/S001C001P001R001A060.skeleton", 1, 2)
-  assert str(file) == "a.zip/x/S001C001P001R001A060.skeleton"
-  assert file.stem == "S001C001P001R001A060"
+  subprocess.run([sys.executable, "-c", code], cwd=raw_text.ROOT, check=True)
