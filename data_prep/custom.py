@@ -137,26 +137,7 @@ def convert(
     metadata={"aligned": False, "layout": layout.to_json()},
   )
   records.write_dataset(out, pairs, about, overwrite=overwrite)
-  lengths = [len(clip.skeleton) for _, clip in pairs]
-  print(f"clips   {len(pairs):,} of {len(class_names)} classes")
-  for split in SPLITS:
-    print(f"        {split:11} {counts[split]:6,}")
-  print(
-    f"frames  {min(lengths)} shortest, {np.median(lengths):g} median,"
-    f" {max(lengths)} longest"
-  )
-  print(f"persons {num_persons} at most")
-  found = collections.Counter((clip.label, split) for split, clip in pairs)
-  for label, name in enumerate(class_names):
-    parts = [f"{found[label, split]:,} {split}" for split in SPLITS]
-    print(f"class   {name}: {', '.join(parts)}")
-    if not found[label, "train"]:
-      print(f"notice  no training clip of class {name!r}")
-  print(f"wrote   {out}")
-  print(
-    "next    python -m sgcl_jax.main --config configs/ctrgcn_custom.py"
-    f" --config.data.dir={out}"
-  )
+  _print_summary(pairs, about, out)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -215,6 +196,30 @@ def _read_all(raw, layout):
       f"{raw} holds no .npz or .json file: pass the directory of the clips"
     )
   return clips
+
+
+def _print_summary(pairs, about, out):
+  counts = collections.Counter(split for split, _ in pairs)
+  lengths = [len(clip.skeleton) for _, clip in pairs]
+  print(f"clips   {len(pairs):,} of {len(about.class_names)} classes")
+  for split in SPLITS:
+    print(f"        {split:11} {counts[split]:6,}")
+  print(
+    f"frames  {min(lengths)} shortest, {np.median(lengths):g} median,"
+    f" {max(lengths)} longest"
+  )
+  print(f"persons {about.num_persons} at most")
+  found = collections.Counter((clip.label, split) for split, clip in pairs)
+  for label, name in enumerate(about.class_names):
+    parts = [f"{found[label, split]:,} {split}" for split in SPLITS]
+    print(f"class   {name}: {', '.join(parts)}")
+    if not found[label, "train"]:
+      print(f"notice  no training clip of class {name!r}")
+  print(f"wrote   {out}")
+  print(
+    "next    python -m sgcl_jax.main --config configs/ctrgcn_custom.py"
+    f" --config.data.dir={out}"
+  )
 
 
 def _load(path):

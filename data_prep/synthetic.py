@@ -161,9 +161,9 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   """Performs one clip.
 
   Args:
-    name: As in `S001C002P003R001A004`; each name is a performance of its own,
-      the three cameras do not share one.
-    seed: With the name it decides everything.
+    name: As in `S001C002P003R001A004`. Each name is a separate performance: the
+      three cameras do not record the same one.
+    seed: Seed and name determine the clip.
     noise: False leaves out the sensor's noise, so bones keep their lengths.
 
   Returns:

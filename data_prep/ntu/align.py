@@ -23,7 +23,7 @@ def align(
 
   Returns:
     [T, M, 25, 3] in the dtype of the input, and what was unusual, for a report.
-    A person without direction of spine or hips is kept as it is.
+    A person without direction of spine or hips stays unchanged.
   """
   aligned = np.array(joints)
   notes = []

@@ -33,7 +33,7 @@ from sgcl_jax.runs import files
 
 # About 25 MB.
 CLIPS_PER_SHARD = 512
-# Classes of data_prep.synthetic, which has a config of its own.
+# Number of classes that the quickstart config trains on (data_prep.synthetic).
 QUICKSTART_CLASSES = 10
 
 
@@ -187,7 +187,7 @@ def _plan(wanted, found, work, options):
   plan = json.dumps([dataclasses.astuple(part) for part in parts], default=str)
   path = work / "plan.json"
   if path.exists() and path.read_text() != plan:
-    print("starting anew: the raw files or the options are not as before")
+    print("starting again: the raw files or the options have changed")
     shutil.rmtree(data, ignore_errors=True)
     shutil.rmtree(results, ignore_errors=True)
   files.write_text(path, plan)

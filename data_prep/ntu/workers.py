@@ -43,7 +43,7 @@ def run(
         yield futures[future], future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
       raise errors.DataError(
-        "a worker process was killed, perhaps for want of memory; the same"
+        "a worker process was killed, perhaps for lack of memory; the same"
         " command goes on from here, with fewer --workers if need be"
       ) from error
     finally:
