@@ -232,7 +232,7 @@ def _load(path):
   except (
     OSError,
     EOFError,
-    TypeError,  # A single array, which is no context.
+    TypeError,  # A single array is no context manager.
     ValueError,
     zipfile.BadZipFile,
   ) as error:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes clips as TFRecords with the metadata of TensorFlow Datasets.
 
-The result opens with `tfds.builder_from_directory(out)`. Nothing here imports
-TensorFlow.
+The result opens with `tfds.builder_from_directory(out)`.
 """
 
 import contextlib
@@ -119,7 +118,7 @@ def write_dataset(
     out: Directory of the data set.
     clips: Pairs of cell and clip, names increasing within a cell. A cell
       becomes one split of TensorFlow Datasets; cells without clips do not
-      exist. An exception it raises leaves nothing behind.
+      exist. If the iterable raises, nothing is left behind.
     about: Description of the clips.
     overwrite: Replace an existing data set, once the new one is complete.
     shard_bytes: Approximate size of one file.

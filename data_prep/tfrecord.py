@@ -3,7 +3,7 @@
 
 import pathlib
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import google_crc32c
 import numpy as np
@@ -38,10 +38,10 @@ class RecordWriter:
     self.num_clips = self.num_bytes = 0
     self._file = path.open("wb")
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_) -> None:
     self.close()
 
   def write(self, clip: Clip) -> None:

@@ -46,13 +46,13 @@ def parse(lines: Sequence[bytes], numbers: Sequence[int]) -> np.ndarray:
 def _parse_regular(lines):
   """Returns [k, 3] float64, or None if bytes.split() and float() must decide.
 
-  pyarrow reads a number as float() does or refuses it, but it takes each single
-  blank as the end of a column.
+  pyarrow reads a number as float() does or refuses it, but it ends a column at
+  each single blank.
   """
   text = b"\n".join([*lines, b""])
   if not _has_single_blanks(text, len(lines)):
     return None
-  # Imported late: only who parses should wait for it.
+  # Imported late: it takes a while, and `--help` should not wait for it.
   import pyarrow
   from pyarrow import csv
 
@@ -86,12 +86,12 @@ def _make_options():
 
 
 def _has_single_blanks(text, num_lines):
-  """Returns whether one blank or line end separates any two words, all ASCII.
+  """Returns whether all is ASCII, with one blank or line end between words.
 
   Then pyarrow finds the words that bytes.split() finds, or refuses the lines.
   """
   array = np.frombuffer(text, np.uint8)
-  # Control characters count as blanks here: bytes.split() takes some for one.
+  # Control characters count as blanks here: bytes.split() splits at some.
   blank = array <= ord(" ")
   num_returns = np.count_nonzero(array == ord("\r"))
   num_crlf = np.count_nonzero(

@@ -44,11 +44,11 @@ class RawFile(NamedTuple):
 
 
 def find(raws: Sequence[pathlib.Path]) -> Iterator[RawFile]:
-  """Lists the raw files of directories, of archives in them, and of archives.
+  """Lists the raw files in directories and archives.
 
   Args:
-    raws: Directories or `.zip` files. Hidden files are left out: macOS adds
-      "._S001..." beside each file it packs.
+    raws: Directories, which may hold archives too, or `.zip` files. Hidden
+      files are left out: macOS adds "._S001..." beside each file it packs.
 
   Yields:
     The files, those of one directory or archive by name.
@@ -93,7 +93,7 @@ def read(file: RawFile) -> bytes:
 
 
 def _walk(path, seen):
-  """Yields the files of a directory and those below it, or the file itself."""
+  """Yields all files below a directory, or the file itself."""
   if not path.is_dir():
     yield path
     return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the synthetic raw files: layout, determinism and what tells classes.
+"""Tests of the synthetic raw files: layout, determinism, classes.
 
 The average pose must say little about the class, the motion everything.
 """

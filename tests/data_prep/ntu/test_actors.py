@@ -68,7 +68,7 @@ def test_of_short_bodies_the_longest_is_kept():
   ]
 
 
-def test_notes_tell_of_dropped_frames():
+def test_notes_count_dropped_frames():
   frames = [{}, *make_frames(make_joints(0)), {}]
   _, notes = clean(make_text(frames))
   assert notes == ["2 frames without a body dropped"]

@@ -93,9 +93,10 @@ def test_columns_are_counted_line_by_line():
 
 
 def test_random_numbers_are_rounded_as_python_rounds_them(monkeypatch):
-  monkeypatch.delattr(joint_lines, "_parse_words")  # pyarrow alone.
+  # pyarrow alone, in two blocks: the text is longer than 1 MiB.
+  monkeypatch.delattr(joint_lines, "_parse_words")
   rng = np.random.default_rng(0)
-  numbers = rng.normal(size=21_000) * 10.0 ** rng.integers(-6, 7, 21_000)
+  numbers = rng.normal(size=75_000) * 10.0 ** rng.integers(-6, 7, 75_000)
   formats = [f"%.{digits}{kind}" for digits in range(1, 20) for kind in "efg"]
   words = [formats[i % len(formats)] % x for i, x in enumerate(numbers)]
   check(

@@ -57,7 +57,7 @@ def test_copies_hidden_files_and_links(raw, tmp_path, capsys):
   )
 
 
-def test_a_damaged_member_is_told(raw, tmp_path):
+def test_a_damaged_member_is_reported(raw, tmp_path):
   archive = tmp_path / "a.zip"
   with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
     for path in sorted(raw.rglob("*.skeleton")):

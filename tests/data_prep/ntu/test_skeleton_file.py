@@ -68,7 +68,7 @@ NOISE = st.one_of(
 
 @hypothesis.settings(max_examples=300, deadline=None)
 @hypothesis.given(st.data())
-def test_random_damage_is_told_or_harmless(data):
+def test_random_damage_is_reported_or_harmless(data):
   """Whatever is done to a file, it parses to a clip or is refused."""
   lines = list(LINES)
   for _ in range(data.draw(st.integers(1, 3))):
