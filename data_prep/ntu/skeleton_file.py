@@ -156,6 +156,9 @@ def _parse_body(lines, index):
 
 def _parse_blocks(lines, blocks):
   """Returns [blocks, 25, 3] float32."""
-  numbers = [n for start in blocks for n in range(start, start + NUM_JOINTS)]
-  joints = joint_lines.parse([lines[n] for n in numbers], numbers)
+  chosen = []
+  for start in blocks:
+    chosen += lines[start : start + NUM_JOINTS]
+  numbers = np.add.outer(blocks, np.arange(NUM_JOINTS)).ravel()
+  joints = joint_lines.parse(chosen, numbers)
   return joints.reshape(-1, NUM_JOINTS, 3)
