@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Skeletons of one's own to TFRecords; docs/CUSTOM_DATA.md has the format.
+"""Your own skeletons to TFRecords; docs/CUSTOM_DATA.md describes the format.
 
 python -m data_prep.custom --raw my_clips --layout my_layout.json
 """
 
-import argparse
 import collections
 import json
 import pathlib
@@ -14,7 +13,7 @@ import numpy as np
 import tqdm
 
 from data_prep import records, tfrecord
-from sgcl_jax import errors, skeletons
+from sgcl_jax import command, errors, skeletons
 
 SPLITS = ("train", "test")
 KEYS = ("skeleton", "label", "split")
@@ -35,7 +34,7 @@ def read_clip(
     Skeleton [T, M, V, 3] float32 with the origin at the center, label, split.
 
   Raises:
-    DataError: Says what is wrong with it.
+    DataError: The clip is not of this form; says why.
   """
   content = _load(path)
   missing = [key for key in KEYS if key not in content]
@@ -73,7 +72,7 @@ def center(skeleton: np.ndarray, layout: skeletons.Skeleton) -> np.ndarray:
 
   Args:
     skeleton: [T, M, V, 3]; joints that are 0 in all channels are absent.
-    layout: Tells the center, and how many channels are coordinates.
+    layout: Has the center, and the number of channels that are coordinates.
 
   Returns:
     [T, M, V, 3], absent joints still 0.
@@ -103,7 +102,7 @@ def convert(
   """Converts a directory of clips and prints what it holds.
 
   Raises:
-    DataError: Clips are broken or missing, names each, or `out` is taken.
+    DataError: Clips are broken or missing (names each), or `out` is taken.
     ConfigError: The layout makes no sense.
   """
   records.check_out(out, overwrite)
@@ -138,40 +137,21 @@ def convert(
     metadata={"aligned": False, "layout": layout.to_json()},
   )
   records.write_dataset(out, pairs, about, overwrite=overwrite)
-  lengths = [len(clip.skeleton) for _, clip in pairs]
-  print(f"clips   {len(pairs):,} of {len(class_names)} classes")
-  for split in SPLITS:
-    print(f"        {split:11} {counts[split]:6,}")
-  print(
-    f"frames  {min(lengths)} shortest, {np.median(lengths):g} median,"
-    f" {max(lengths)} longest"
-  )
-  print(f"persons {num_persons} at most")
-  found = collections.Counter((clip.label, split) for split, clip in pairs)
-  for label, name in enumerate(class_names):
-    parts = [f"{found[label, split]:,} {split}" for split in SPLITS]
-    print(f"class   {name}: {', '.join(parts)}")
-    if not found[label, "train"]:
-      print(f"notice  no training clip of class {name!r}")
-  print(f"wrote   {out}")
-  print(
-    "next    python -m sgcl_jax.main --config configs/ctrgcn_custom.py"
-    f" --config.data.dir={out}"
-  )
+  _print_summary(pairs, about, out)
 
 
 def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.custom",
-    description="Converts skeletons of one's own to TFRecords; the format is in"
-    " docs/CUSTOM_DATA.md.",
+  parser = command.Parser(
+    "data_prep.custom",
+    "Converts your own skeletons to TFRecords; docs/CUSTOM_DATA.md describes"
+    " the format.",
   )
   parser.add_argument(
     "--raw",
     type=pathlib.Path,
     required=True,
-    help="directory of .npz or .json files, one a clip, flat or nested",
+    help="directory of .npz or .json files, one per clip, flat or nested",
   )
   parser.add_argument(
     "--layout",
@@ -218,17 +198,41 @@ def _read_all(raw, layout):
   return clips
 
 
+def _print_summary(pairs, about, out):
+  counts = collections.Counter(split for split, _ in pairs)
+  lengths = [len(clip.skeleton) for _, clip in pairs]
+  print(f"clips   {len(pairs):,} of {len(about.class_names)} classes")
+  for split in SPLITS:
+    print(f"        {split:11} {counts[split]:6,}")
+  print(
+    f"frames  {min(lengths)} shortest, {np.median(lengths):g} median,"
+    f" {max(lengths)} longest"
+  )
+  print(f"persons {about.num_persons} at most")
+  found = collections.Counter((clip.label, split) for split, clip in pairs)
+  for label, name in enumerate(about.class_names):
+    parts = [f"{found[label, split]:,} {split}" for split in SPLITS]
+    print(f"class   {name}: {', '.join(parts)}")
+    if not found[label, "train"]:
+      print(f"notice  no training clip of class {name!r}")
+  print(f"wrote   {out}")
+  print(
+    "next    python -m sgcl_jax.main --config configs/ctrgcn_custom.py"
+    f" --config.data.dir={out}"
+  )
+
+
 def _load(path):
   try:
     if path.suffix == ".npz":
-      # Of a file that NumPy opens itself, a broken one would stay open.
+      # NumPy would not close a broken file that it opens itself.
       with path.open("rb") as file, np.load(file) as arrays:
         return {key: arrays[key] for key in arrays.files}
     content = json.loads(path.read_text())
   except (
     OSError,
     EOFError,
-    TypeError,  # A single array, which is no context.
+    TypeError,  # A single array is no context manager.
     ValueError,
     zipfile.BadZipFile,
   ) as error:
@@ -242,7 +246,7 @@ def _get_label(content):
   label = content["label"]
   if isinstance(label, np.ndarray) and label.ndim == 0:
     label = label.item()
-  # The names are kept one a line, and a class should not be split by a blank.
+  # Names are stored one per line; a blank must not make two classes of one.
   if (
     not isinstance(label, str)
     or not label.isprintable()
@@ -276,4 +280,4 @@ def _check_shape(skeleton, layout):
 
 
 if __name__ == "__main__":
-  errors.run(main)
+  command.run(main)

@@ -7,8 +7,9 @@ python -m data_prep.ntu120 --raw nturgbd_skeletons_s001_to_s017.zip \\
 Each clip is stored once, in the cell of its two protocols, X-Sub and X-Set.
 """
 
-from data_prep import ntu, ntu60, ntu_convert, ntu_set
-from sgcl_jax import errors
+from data_prep import ntu60
+from data_prep.ntu import convert, raw_set, skeleton_file
+from sgcl_jax import command, splits
 
 # Liu et al., 2019, Sec. 3.3; all others are for testing.
 TRAIN_PERFORMERS = ntu60.TRAIN_PERFORMERS | frozenset(
@@ -44,17 +45,14 @@ ACTIONS = (
 # fmt: on
 
 
-def get_cell(name: ntu.Name) -> str:
-  """Returns the cell, as `xsub_train_xset_test`; even setups are for training.
-
-  The split `xsub_train` is the sum of the cells with `xsub_train` in the name.
-  """
+def get_cell(name: skeleton_file.Name) -> str:
+  """Returns the cell; even setups are for training."""
   xsub = "train" if name.performer in TRAIN_PERFORMERS else "test"
   xset = "train" if name.setup % 2 == 0 else "test"
-  return f"xsub_{xsub}_xset_{xset}"
+  return splits.make_cell(f"xsub_{xsub}", f"xset_{xset}")
 
 
-NTU120 = ntu_set.RawSet(
+NTU120 = raw_set.RawSet(
   name="ntu120",
   title="NTU RGB+D 120",
   actions=ACTIONS,
@@ -73,8 +71,8 @@ NTU120 = ntu_set.RawSet(
 
 def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
-  ntu_convert.main(NTU120, argv)
+  convert.main(NTU120, argv)
 
 
 if __name__ == "__main__":
-  errors.run(main, errors.RESUMABLE)
+  command.run(main, interrupted=command.RESUMABLE)

@@ -6,8 +6,8 @@ python -m data_prep.ntu60 --raw data/raw/nturgb+d_skeletons
 Each clip is stored once, in the cell of its two protocols, X-Sub and X-View.
 """
 
-from data_prep import ntu, ntu_convert, ntu_set
-from sgcl_jax import errors
+from data_prep.ntu import convert, raw_set, skeleton_file
+from sgcl_jax import command, splits
 
 # Shahroudy et al., 2016, Sec. 4.3; all others are for testing.
 TRAIN_PERFORMERS = frozenset(
@@ -42,17 +42,14 @@ ACTIONS = (
 # fmt: on
 
 
-def get_cell(name: ntu.Name) -> str:
-  """Returns the cell, as `xsub_train_xview_test`.
-
-  The split `xsub_train` is the sum of the cells with `xsub_train` in the name.
-  """
+def get_cell(name: skeleton_file.Name) -> str:
+  """Returns the cell, for example `xsub_train_xview_test`."""
   xsub = "train" if name.performer in TRAIN_PERFORMERS else "test"
   xview = "train" if name.camera in TRAIN_CAMERAS else "test"
-  return f"xsub_{xsub}_xview_{xview}"
+  return splits.make_cell(f"xsub_{xsub}", f"xview_{xview}")
 
 
-NTU60 = ntu_set.RawSet(
+NTU60 = raw_set.RawSet(
   name="ntu60",
   title="NTU RGB+D 60",
   actions=ACTIONS,
@@ -71,8 +68,8 @@ NTU60 = ntu_set.RawSet(
 
 def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
-  ntu_convert.main(NTU60, argv)
+  convert.main(NTU60, argv)
 
 
 if __name__ == "__main__":
-  errors.run(main, errors.RESUMABLE)
+  command.run(main, interrupted=command.RESUMABLE)

@@ -6,7 +6,6 @@ python -m data_prep.nw_ucla --raw data/raw/all_sqe.tar.xz
 Trains on cameras 1 and 2, tests on camera 3.
 """
 
-import argparse
 import collections
 import json
 import lzma
@@ -19,7 +18,7 @@ import numpy as np
 import tqdm
 
 from data_prep import records, tfrecord
-from sgcl_jax import errors
+from sgcl_jax import command, errors
 
 ARCHIVE = "all_sqe.tar.xz"
 NUM_JOINTS = 20
@@ -47,14 +46,14 @@ def parse_clip(name: str, data: bytes) -> tuple[str, tfrecord.Clip]:
   """Reads one file.
 
   Args:
-    name: Of the file, without directory and ending, as `a12_s06_e04_v03`.
-    data: Its content.
+    name: Name of the file without its ending, such as `a12_s06_e04_v03`.
+    data: Content of the file.
 
   Returns:
     The split, and the clip with skeleton [T, 1, 20, 3], metres.
 
   Raises:
-    DataError: It is not a sound file of the data set; says why.
+    DataError: The file is damaged or not part of the data set; says why.
   """
   match = NAME.fullmatch(name)
   if not match:
@@ -139,7 +138,7 @@ def convert(
   Args:
     raw: See `read_clips`.
     out: Directory of the data set.
-    overwrite: Replace a data set that is there.
+    overwrite: Replace an existing data set.
     allow_incomplete: Accept another number of clips than the official 1,484.
 
   Raises:
@@ -157,7 +156,7 @@ def convert(
     if not allow_incomplete:
       raise errors.DataError(
         f"{message}: fetch {ARCHIVE} again, or pass --allow_incomplete to "
-        "convert what is there"
+        "convert these clips"
       )
     print(f"notice: {message}; figures will not compare with others'.")
   records.write_dataset(
@@ -177,9 +176,9 @@ def convert(
 
 def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.nw_ucla",
-    description=f"Converts the skeletons of NW-UCLA ({ARCHIVE}) to TFRecords.",
+  parser = command.Parser(
+    "data_prep.nw_ucla",
+    f"Converts the skeletons of NW-UCLA ({ARCHIVE}) to TFRecords.",
   )
   parser.add_argument(
     "--raw",
@@ -272,7 +271,7 @@ def _read_archive(path) -> Iterator[tuple[str, bytes]]:
       for member in archive:
         if member.isfile() and _is_clip(pathlib.PurePosixPath(member.name)):
           yield member.name, archive.extractfile(member).read()
-    # tarfile takes a broken header for the end: have lzma check the rest.
+    # tarfile takes a broken header for the end: lzma checks the rest.
     while file.read(1 << 20):
       pass
 
@@ -303,4 +302,4 @@ def _print_summary(pairs, out, found):
 
 
 if __name__ == "__main__":
-  errors.run(main)
+  command.run(main)

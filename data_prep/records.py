@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes clips as TFRecords with the metadata of TensorFlow Datasets.
 
-What is written opens with `tfds.builder_from_directory(out)`.
+The result opens with `tfds.builder_from_directory(out)`.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -29,14 +30,14 @@ DATASET_FILES = (
 
 
 class Description(NamedTuple):
-  """What the metadata say.
+  """The content of the metadata.
 
   Attributes:
-    name: Of the data set, the first part of each file's name.
+    name: Name of the data set, the first part of each file's name.
     class_names: [L] in label order.
     num_persons: M.
     num_joints: V.
-    text: One sentence on what the data are.
+    text: One sentence about the data.
     num_channels: C.
     metadata: Further values, for `builder.info.metadata`.
   """
@@ -60,9 +61,9 @@ class Shard(NamedTuple):
 
   Attributes:
     cell: Split of TensorFlow Datasets.
-    path: Of the file.
-    num_clips: Its records.
-    num_bytes: Their size.
+    path: The file.
+    num_clips: Number of its records.
+    num_bytes: Size of the records.
   """
 
   cell: str
@@ -75,12 +76,12 @@ def check_out(out: str | os.PathLike, overwrite: bool) -> None:
   """Refuses a destination that is taken.
 
   Args:
-    out: Directory of the data set to be.
-    overwrite: Whether a data set that is there already may be replaced.
+    out: Directory of the future data set.
+    overwrite: Whether an existing data set may be replaced.
 
   Raises:
-    DataError: `out` exists and may not be replaced. Whatever is not a data set
-      written here is never replaced, as its content would be lost.
+    DataError: `out` exists and may not be replaced. A directory with any other
+      content than a data set is never replaced: that content would be lost.
   """
   out = pathlib.Path(out)
   if not out.exists():
@@ -111,16 +112,16 @@ def write_dataset(
   """Writes a data set whole or not at all.
 
   Everything goes to a hidden directory beside `out` that takes its name at the
-  end. Clips are written as they come; equal clips make equal files.
+  end. Clips are written in the given order; equal clips make equal files.
 
   Args:
     out: Directory of the data set.
     clips: Pairs of cell and clip, names increasing within a cell. A cell
       becomes one split of TensorFlow Datasets; cells without clips do not
-      exist. An exception it raises leaves nothing behind.
-    about: What the clips are.
-    overwrite: Replace a data set that is there, once the new one is complete.
-    shard_bytes: Records of one file, about.
+      exist. If the iterable raises, nothing is left behind.
+    about: Description of the clips.
+    overwrite: Replace an existing data set, once the new one is complete.
+    shard_bytes: Approximate size of one file.
 
   Returns:
     Clips per cell, in the order of their first clip.
@@ -159,12 +160,11 @@ def finish(
   """Names the shards, writes the metadata, and moves it all into place.
 
   Args:
-    partial: Directory of the shards, and of nothing else but what is to go with
-      them.
+    partial: Directory of the shards; all its content becomes the data set.
     out: Directory of the data set.
     shards: In the order of the clips of a cell.
     about: For the metadata.
-    overwrite: Replace a data set that is there.
+    overwrite: Replace an existing data set.
 
   Raises:
     DataError: `out` is taken.
@@ -183,18 +183,11 @@ def finish(
     check_out(out, overwrite)
     _move_into_place(partial, out)
   except BaseException:
-    # So that whoever made the shards can go on with them.
+    # So that the caller can try again with the same shards.
     for name, path in named.items():
       if name.exists():
         os.rename(name, path)
     raise
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all."""
-  temporary = path.with_name(f"{path.name}.open-{os.getpid()}")
-  temporary.write_text(text)
-  os.replace(temporary, path)
 
 
 def list_problems(
@@ -206,7 +199,7 @@ def list_problems(
 
   Args:
     problems: A line for each.
-    rest: What of the others.
+    rest: What became of the others.
     most: How many lines to show; all by default.
   """
   files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
@@ -245,22 +238,15 @@ def _check_clips(
 
 def _write_shards(directory, clips, shard_bytes):
   writers = {}  # cell -> its writers, of which the last is open
-  try:
+  with contextlib.ExitStack() as open_writers:
     for cell, clip in clips:
       parts = writers.setdefault(cell, [])
       if not parts or parts[-1].num_bytes + clip.skeleton.nbytes > shard_bytes:
         if parts:
           parts[-1].close()
-        path = directory / f"{cell}-{len(parts):05d}"
-        parts.append(tfrecord.RecordWriter(path))
+        writer = tfrecord.RecordWriter(directory / f"{cell}-{len(parts):05d}")
+        parts.append(open_writers.enter_context(writer))
       parts[-1].write(clip)
-    for parts in writers.values():
-      parts[-1].close()
-  except BaseException:
-    for parts in writers.values():
-      for writer in parts:
-        writer.abort()
-    raise
   return [
     Shard(cell, writer.path, writer.num_clips, writer.num_bytes)
     for cell, parts in writers.items()
@@ -269,11 +255,7 @@ def _write_shards(directory, clips, shard_bytes):
 
 
 def _write_metadata(directory, cells, about):
-  # Imported late: it takes seconds, which a wrong argument, a broken raw file
-  # and whoever only parses skeletons should not pay for.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  # Its lines on standard error do not heed the level.
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  # Imported late: a wrong argument or a broken raw file should not wait for it.
   import tensorflow_datasets as tfds
 
   features = {
@@ -306,6 +288,7 @@ def _write_metadata(directory, cells, about):
     version="1.0.0",
     description=about.text or about.name,
     metadata=tfds.core.MetadataDict(**about.metadata),
+    check_data=False,  # The check reads a clip with TensorFlow.
   )
 
 
@@ -317,7 +300,7 @@ def make_parents(out: pathlib.Path) -> list[pathlib.Path]:
 
 
 def remove_empty(directories: Sequence[pathlib.Path]) -> None:
-  """Removes those that hold nothing, such as parents of what was not made."""
+  """Removes those that are empty."""
   for directory in directories:
     if not any(directory.iterdir()):
       directory.rmdir()

@@ -5,7 +5,6 @@ Classes differ by how joints move, not by where they are on average: postures
 are drawn alike for all of them, and every motion swings about its posture.
 """
 
-import argparse
 import os
 import pathlib
 import shutil
@@ -15,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import tqdm
 
-from data_prep import ntu, ntu60
-from sgcl_jax import errors
+from data_prep import ntu60
+from data_prep.ntu import skeleton_file
+from sgcl_jax import command, errors
 
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
 PERFORMERS = tuple(sorted((*ntu60.TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))
@@ -161,9 +161,9 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   """Performs one clip.
 
   Args:
-    name: As in `S001C002P003R001A004`; each name is a performance of its own,
-      the three cameras do not share one.
-    seed: With the name it decides everything.
+    name: As in `S001C002P003R001A004`. Each name is a separate performance: the
+      three cameras do not record the same one.
+    seed: Seed and name determine the clip.
     noise: False leaves out the sensor's noise, so bones keep their lengths.
 
   Returns:
@@ -173,7 +173,7 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   Raises:
     ValueError: The name is malformed or names no known action or camera.
   """
-  match = ntu.NAME.fullmatch(name)
+  match = skeleton_file.NAME.fullmatch(name)
   numbers = [int(number) for number in match.groups()] if match else [0] * 5
   _, camera, performer, _, action = numbers
   if camera not in CAMERA_YAW or not 1 <= action <= len(ACTIONS):
@@ -272,7 +272,7 @@ def write(
     The clips' names.
 
   Raises:
-    FileExistsError: `out` is a file or holds files.
+    DataError: `out` is a file or holds files.
     ConfigError: A number is out of range.
   """
   out = pathlib.Path(out).resolve()
@@ -282,7 +282,7 @@ def write(
       f" seed at least 0, not {num_classes}, {clips_per_class} and {seed}"
     )
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise FileExistsError(
+    raise errors.DataError(
       f"{out}: exists and is not empty; remove it or choose another --out"
     )
   clip_names = names(num_classes, clips_per_class, performers)
@@ -301,8 +301,8 @@ def write(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """The command line; see `--help`."""
-  parser = argparse.ArgumentParser("data_prep.synthetic")
+  """Command line; see `--help`."""
+  parser = command.Parser("data_prep.synthetic", __doc__)
   parser.add_argument("--out", required=True, help="directory to write")
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--num_classes", type=int, default=10)
@@ -316,4 +316,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  errors.run(main)
+  command.run(main)

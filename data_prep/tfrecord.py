@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A clip as a TFRecord, written without TensorFlow."""
 
-import os
 import pathlib
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import google_crc32c
 import numpy as np
@@ -25,14 +24,25 @@ class Clip(NamedTuple):
 
 
 class RecordWriter:
-  """Writes a TFRecord file whole or not at all, without TensorFlow."""
+  """Writes a TFRecord file.
+
+  Attributes:
+    path: The file.
+    num_clips: Clips written so far.
+    num_bytes: Size of their records.
+  """
 
   def __init__(self, path: pathlib.Path):
-    """Opens a file that is called `path` once all is written."""
+    """Opens the file, whose content is lost."""
     self.path = path
     self.num_clips = self.num_bytes = 0
-    self._open = path.with_name(f"{path.name}.open-{os.getpid()}")
-    self._file = self._open.open("wb")
+    self._file = path.open("wb")
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
 
   def write(self, clip: Clip) -> None:
     """Appends a clip."""
@@ -43,14 +53,8 @@ class RecordWriter:
     self.num_bytes += len(payload)
 
   def close(self) -> None:
-    """Names the file."""
+    """Closes the file."""
     self._file.close()
-    os.replace(self._open, self.path)
-
-  def abort(self) -> None:
-    """Removes what was written, unless it is whole."""
-    self._file.close()
-    self._open.unlink(missing_ok=True)
 
 
 def encode_clip(clip: Clip) -> bytes:

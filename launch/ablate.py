@@ -127,15 +127,13 @@ def _find_summary(parts, path):
   if not (path / workdir.SUMMARY).exists():
     return None
   summary = json.loads((path / workdir.SUMMARY).read_text())
-  checkpoints = checkpoint.Checkpoints(path)
   try:
-    digest = checkpoints.metadata()["data"]
+    saved = checkpoint.read_metadata(path)
   except errors.CheckpointError:
     return None
-  finally:
-    checkpoints.close()
   finished = summary["epoch"] == parts.schedule.num_epochs
-  return summary if digest == _digest(parts.source) and finished else None
+  same = saved and saved["data"] == _digest(parts.source)
+  return summary if same and finished else None
 
 
 @functools.lru_cache

@@ -42,6 +42,7 @@ def run(
   """
   source, schedule = parts.source, parts.schedule
   parallel.check_batch_size(source.batch_size, "config.batch_size")
+  _check_trained_here(directory)
   workdir.check_resume(parts.record, directory)
   clips, test_clips = source.load_train(), source.load_test()
   steps_per_epoch = source.num_steps(len(clips))
@@ -139,13 +140,18 @@ def _train(parts, directory, clips, evaluator, optimizer, current):
     checkpoints.close()
 
 
+def _check_trained_here(directory):
+  """Refuses to train on where weights were imported."""
+  saved = checkpoint.read_metadata(directory)
+  if saved and "imported_from" in saved:
+    raise errors.WorkdirError(
+      f"{directory} holds imported weights; train from them with"
+      f" --config.init_from={directory} and another --workdir"
+    )
+
+
 def _check_progress(parts, saved, current):
   """Refuses a run of other data, or with more epochs than the schedule."""
-  if "imported_from" in saved:
-    raise errors.WorkdirError(
-      "the workdir holds imported weights; train from them with"
-      " --config.init_from=<it> and another --workdir"
-    )
   if saved["data"] != current["data"]:
     raise errors.WorkdirError(
       f"{parts.source.data_dir} is not the data that this run began with; use"

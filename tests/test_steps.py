@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla, infogcn_ucla
-from sgcl_jax import input_pipeline, randomness, state, steps
+from sgcl_jax import experiment, input_pipeline, randomness, state, steps
 from sgcl_jax.devices import parallel
 from tests.conftest import TINY
 

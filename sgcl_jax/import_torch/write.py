@@ -14,8 +14,12 @@ from sgcl_jax import errors, experiment, state
 from sgcl_jax.import_torch import reader, translation
 from sgcl_jax.runs import checkpoint, workdir
 
-# (layout, classes) -> data set; the configs of others read theirs from the data.
-DATA_SETS = {("ucla", 10): "ucla", ("ntu", 60): "ntu60", ("ntu", 120): "ntu120"}
+# (layout, classes) -> data set in the name of its configs.
+DATA_SETS = {
+  ("ucla", 10): "ucla",
+  ("ntu", 60): "ntu60",
+  ("ntu", 120): "ntu120",
+}
 
 
 def run(

@@ -122,6 +122,19 @@ class Checkpoints:
       ) from error
 
 
+def read_metadata(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """Returns the metadata of a run's newest checkpoint, None without one.
+
+  Raises:
+    CheckpointError: If it cannot be read.
+  """
+  checkpoints = Checkpoints(workdir)
+  try:
+    return None if checkpoints.latest() is None else checkpoints.metadata()
+  finally:
+    checkpoints.close()
+
+
 def _split(state):
   """Returns what evaluation needs, and the rest."""
   params = dict(state.params)

@@ -127,10 +127,12 @@ def test_info_nce_ignores_masked_values_and_stays_stable():
 def test_instance_loss_equals_a_loop(fill, cold_start, x64):
   del x64
   problem = make_problem(fill, n=9, dtype=np.float64)
-  embeddings, labels, bank, _ = problem
+  embeddings, labels, bank, keys = problem
   _, result = mean_instance_loss(*problem, cold_start=cold_start)
   similarity = unit(np.asarray(embeddings)) @ unit(np.asarray(bank.rows)).T
-  sample = result.sample
+  sample = sampling.sample(
+    jnp.asarray(similarity), bank, labels, keys, DRAWS, cold_start
+  )
   positive = np.take_along_axis(similarity, np.asarray(sample.positives), 1)
   negative = np.take_along_axis(similarity, np.asarray(sample.negatives), 1)
   masks = np.asarray(sample.positive_mask), np.asarray(sample.negative_mask)
@@ -164,9 +166,7 @@ def test_fewer_rows_than_drawn_give_no_nan(fill, cold_start, pair_loss):
     *problem,
     pair_loss=pair_loss,
     cold_start=cold_start,
-    num_hard_positives=50,
-    num_hard_negatives=4,
-    num_random_negatives=50,
+    draws=sampling.Draws(50, 4, 50),
   )
   assert np.isfinite(gradient).all() and np.isfinite(result.loss_sum)
   trains = cold_start == "partial" and fill[1] > 0
@@ -234,9 +234,7 @@ def test_backward_keeps_no_drawn_rows():
     labels,
     bank,
     keys,
-    num_hard_positives=128,
-    num_hard_negatives=512,
-    num_random_negatives=512,
+    draws=sampling.PAPER_DRAWS,
   )
   used = lowered.compile().memory_analysis()
   assert used.temp_size_in_bytes < 2e6, used
@@ -312,7 +310,7 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
   instance = banks.InstanceBank(
     rows=jnp.asarray(d("bank").reshape(-1, v.shape[1]), dtype),
     cursor=jnp.zeros(d("count").shape, jnp.int32),
-    fill=jnp.asarray(d("count"), jnp.int32),
+    num_filled=jnp.asarray(d("count"), jnp.int32),
   )
   reference.assert_close(
     losses.bank_similarity(v, instance), d("sim"), loss_rel

@@ -7,6 +7,7 @@ import pytest
 
 from sgcl_jax import errors, experiment, state
 from sgcl_jax.contrast import switches
+from sgcl_jax.contrast.projection import ProjectionHead
 
 # What makes a choice that others contradict, or that no run can use.
 REFUSED = {

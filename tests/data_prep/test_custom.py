@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data of one's own: format, refusals, and a run on them."""
+"""Your own data: format, refusals, and a run on them."""
 
 import functools
 import json

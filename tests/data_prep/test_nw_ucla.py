@@ -265,10 +265,15 @@ def test_command_fails_with_one_message(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_reads_the_official_set():
+@pytest.fixture(scope="module")
+def official_clips():
   if not ARCHIVE.exists():
     pytest.skip(f"NW-UCLA is not here: {ARCHIVE}")
-  pairs = nw_ucla.read_clips(ARCHIVE)
+  return nw_ucla.read_clips(ARCHIVE)
+
+
+def test_reads_the_official_set(official_clips):
+  pairs = official_clips
   splits = [split for split, _ in pairs]
   assert (splits.count("train"), splits.count("test")) == (1020, 464)
   assert len({clip.name for _, clip in pairs}) == 1484
@@ -277,13 +282,9 @@ def test_reads_the_official_set():
   assert (min(lengths), max(lengths)) == (1, 201)
 
 
-def test_agrees_with_the_reference(golden):
+def test_agrees_with_the_reference(golden, official_clips):
   reference = golden("G_feeders.npz")
-  if not ARCHIVE.exists():
-    pytest.skip(f"NW-UCLA is not here: {ARCHIVE}")
-  clips = {
-    clip.name: (split, clip) for split, clip in nw_ucla.read_clips(ARCHIVE)
-  }
+  clips = {clip.name: (split, clip) for split, clip in official_clips}
   for split, key in (("train", "train"), ("test", "val")):
     names = [str(name) for name in reference[f"ucla/{key}/file"]]
     labels = reference[f"ucla/{key}/label"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of the synthetic raw files: layout, determinism and what tells classes.
+"""Tests of the synthetic raw files: layout, determinism, classes.
 
 The average pose must say little about the class, the motion everything.
 """
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep import ntu60, synthetic
+from sgcl_jax import errors
 
 CLIP = "S001C002P004R001A001"
 TWO_PERSONS = [9, 10]
@@ -176,7 +177,7 @@ def test_the_average_pose_says_little_and_the_motion_much():
 
 def test_a_directory_with_files_is_refused(tmp_path):
   (tmp_path / "mine").touch()
-  with pytest.raises(FileExistsError) as error:
+  with pytest.raises(errors.DataError) as error:
     synthetic.main(["--out", str(tmp_path), "--seed", "0"])
   message = str(error.value)
   assert str(tmp_path) in message and "--out" in message

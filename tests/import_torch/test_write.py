@@ -38,8 +38,6 @@ def test_an_imported_model_is_evaluated(
   with pytest.raises(errors.CheckpointError, match="is not empty"):
     __main__.main([*arguments, "--out", str(out)])
   with pytest.raises(errors.WorkdirError, match="holds imported weights"):
-    config.contrast.cold_start = "partial"
-    config.batch_size = 4
     train.run(experiment.make(config), out)
   wrong = parts.identity | {"num_classes": 60}
   with pytest.raises(errors.CheckpointError, match="num_classes=10"):

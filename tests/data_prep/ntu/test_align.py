@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 
-from data_prep import align, ntu60, synthetic
+from data_prep import ntu60, synthetic
+from data_prep.ntu import align
 from sgcl_jax import input_pipeline
 
 
@@ -79,9 +80,9 @@ def test_an_absent_person_is_not_unusual():
 
 
 def test_the_converter_records_it(tmp_path, capsys):
-  synthetic.write(tmp_path / "raw", seed=0, clips_per_class=2)
+  synthetic.write(tmp_path / "raw", seed=0, num_classes=1, clips_per_class=3)
   plain, turned = tmp_path / "plain", tmp_path / "turned"
-  raw = ["--raw", str(tmp_path / "raw")]
+  raw = ["--raw", str(tmp_path / "raw"), "--workers=1"]
   ntu60.main([*raw, "--out", str(plain)])
   ntu60.main([*raw, "--out", str(turned), "--align"])
   assert "configs/infogcn_ntu60.py" in capsys.readouterr().out

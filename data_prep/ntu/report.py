@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a conversion of NTU RGB+D reports: on the terminal, and as JSON."""
+"""The report of a conversion of NTU RGB+D, on the terminal and as JSON."""
 
 import collections
 import pathlib
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import ntu_set, records
-from sgcl_jax import errors
+from data_prep import records
+from data_prep.ntu import raw_set
+from sgcl_jax import errors, splits
 
 NAME = "report.json"
 # How many broken files are printed; all are in the report.
@@ -18,45 +19,44 @@ NUM_SHOWN = 20
 
 
 def make(
-  raw_set: ntu_set.RawSet,
-  found: ntu_set.Found,
+  wanted: raw_set.RawSet,
+  found: raw_set.Found,
   cells: Sequence[str],
   results: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-  """Puts together what is known of a conversion.
+  """Summarises a conversion.
 
   Args:
-    raw_set: What was converted.
+    wanted: NTU RGB+D 60 or 120.
     found: Its raw files.
-    cells: Of the shards.
-    results: Of the shards, see `ntu_convert.convert_shard`.
+    cells: [k] cell of each shard.
+    results: [k] result of each shard, see `shards.write`.
 
   Raises:
-    DataError: The set is complete, but not divided as its authors say.
+    DataError: The set is complete, but its splits are not those of its authors.
   """
   lengths = [length for result in results for length in result["lengths"]]
   classes = collections.Counter()
-  splits = dict.fromkeys(raw_set.totals, 0)
+  counts = dict.fromkeys(wanted.totals, 0)
   notes = {}
   for cell, result in zip(cells, results, strict=True):
     classes.update(result["labels"])
     notes |= result["notes"]
-    for split in splits:
-      if split in cell:
-        splits[split] += len(result["lengths"])
+    for split in splits.get_splits(cell):
+      counts[split] += len(result["lengths"])
   broken = [line for result in results for line in result["broken"]]
-  if len(lengths) == raw_set.num_clips and splits != raw_set.totals:
+  if len(lengths) == wanted.num_clips and counts != wanted.totals:
     raise errors.DataError(
-      f"{len(lengths):,} clips fall into {splits}, not {raw_set.totals}; please"
+      f"{len(lengths):,} clips fall into {counts}, not {wanted.totals}; please"
       " report this"
     )
   return {
-    "data_set": raw_set.title,
+    "data_set": wanted.title,
     "clips": len(lengths),
-    "complete": len(lengths) == raw_set.num_clips,
-    "splits": splits,
+    "complete": len(lengths) == wanted.num_clips,
+    "splits": counts,
     "classes": {
-      action: classes[label] for label, action in enumerate(raw_set.actions)
+      action: classes[label] for label, action in enumerate(wanted.actions)
     },
     "frames": {
       "shortest": min(lengths, default=0),
@@ -72,7 +72,7 @@ def make(
 
 
 def show(
-  raw_set: ntu_set.RawSet,
+  wanted: raw_set.RawSet,
   report: dict[str, Any],
   out: pathlib.Path,
   config: str,
@@ -101,7 +101,7 @@ def show(
     print(f"notice  {count:,} clips: {what}")
   if not report["complete"]:
     print(
-      f"notice  the official set has {raw_set.num_clips:,} clips; figures will"
+      f"notice  the official set has {wanted.num_clips:,} clips; figures will"
       " not compare with others'"
     )
   print(f"wrote   {out} (details: {NAME})")
@@ -112,7 +112,7 @@ def show(
 
 
 def _count_notes(unusual):
-  """Counts clips by note, the numbers in the notes left out."""
+  """Counts clips by note, ignoring the numbers in the notes."""
   counts = collections.Counter()
   for notes in unusual.values():
     counts.update(
@@ -126,8 +126,8 @@ def refuse(broken: Sequence[str], rest: str, details: str) -> None:
 
   Args:
     broken: A line for each.
-    rest: What of the others.
-    details: Where all are listed, if more than a few are broken.
+    rest: What became of the others.
+    details: Where to find all lines, if more than a few are broken.
   """
   text = records.list_problems(broken, f" and left out, {rest}", NUM_SHOWN)
   if len(broken) > NUM_SHOWN:

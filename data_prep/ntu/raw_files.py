@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds raw `.skeleton` files in directories and zip archives, and reads them.
 
-The official archives are read in place: unpacked, those of NTU RGB+D 120 take
-some 30 GB.
+The official archives are read in place: those of NTU RGB+D 120 unpack to about
+30 GB.
 """
 
 import functools
@@ -23,10 +23,10 @@ class RawFile(NamedTuple):
   """A file, or a member of an archive.
 
   Attributes:
-    path: Of the file or the archive.
+    path: The file or the archive.
     member: Name in the archive, or "".
     size: Bytes.
-    modified: When the file or the archive was, in nanoseconds.
+    modified: Time of the last change of the file or archive, nanoseconds.
   """
 
   path: str
@@ -44,11 +44,11 @@ class RawFile(NamedTuple):
 
 
 def find(raws: Sequence[pathlib.Path]) -> Iterator[RawFile]:
-  """Lists the raw files of directories, of archives in them, and of archives.
+  """Lists the raw files in directories and archives.
 
   Args:
-    raws: Directories or `.zip` files. Hidden files are left out: macOS adds
-      "._S001..." beside each file it packs.
+    raws: Directories, which may hold archives too, or `.zip` files. Hidden
+      files are left out: macOS adds "._S001..." beside each file it packs.
 
   Yields:
     The files, those of one directory or archive by name.
@@ -59,10 +59,10 @@ def find(raws: Sequence[pathlib.Path]) -> Iterator[RawFile]:
   for raw in raws:
     if not raw.exists():
       raise errors.DataError(
-        f"{raw} is not there: pass the directory of the {SUFFIX} files, or"
+        f"{raw} does not exist: pass the directory of the {SUFFIX} files, or"
         " their .zip archive, as --raw"
       )
-    # Absolute, so that a conversion goes on however the path is spelled.
+    # Absolute: a resumed conversion may spell the same path in another way.
     for path in _walk(pathlib.Path(os.path.abspath(raw)), set()):
       if path.suffix == SUFFIX:
         yield RawFile(str(path), "", *_size_and_time(path))
@@ -83,8 +83,8 @@ def read(file: RawFile) -> bytes:
   except (
     OSError,
     EOFError,
-    RuntimeError,  # Encrypted, or of a compression that is not there.
-    KeyError,  # Another archive since it was listed.
+    RuntimeError,  # Encrypted, or an unknown compression.
+    KeyError,  # The archive was replaced after it was listed.
     lzma.LZMAError,
     zipfile.BadZipFile,
     zlib.error,
@@ -93,7 +93,7 @@ def read(file: RawFile) -> bytes:
 
 
 def _walk(path, seen):
-  """Yields the files of a directory and those below it, or the file itself."""
+  """Yields all files below a directory, or the file itself."""
   if not path.is_dir():
     yield path
     return
@@ -109,14 +109,14 @@ def _walk(path, seen):
 def _size_and_time(path):
   try:
     status = path.stat()
-  except OSError:  # A link to nowhere: reading it tells.
+  except OSError:  # A broken link: `read` reports it.
     status = path.lstat()
   return status.st_size, status.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=4)
 def _open(path, modified):
-  del modified  # Another archive in the same place is opened anew.
+  del modified  # A key of the cache: a replaced archive is opened again.
   return zipfile.ZipFile(path)
 
 

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which raw files belong to NTU RGB+D 60 or 120, and where each goes."""
+"""Which raw files belong to NTU RGB+D 60 or 120, and to which cell."""
 
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
 
-from data_prep import ntu, raw_files
+from data_prep.ntu import raw_files, skeleton_file
 from sgcl_jax import errors
 
 
 @dataclasses.dataclass(frozen=True)
 class RawSet:
-  """What NTU RGB+D 60 and 120 differ in.
+  """The differences between NTU RGB+D 60 and 120.
 
   Attributes:
-    name: Of the data set, `ntu60`.
-    title: For people.
+    name: Name of the data set, `ntu60`.
+    title: Name in messages.
     actions: [L] in label order.
-    num_setups: Files of a later setup or action are of a larger set.
+    num_setups: Files of a later setup or action belong to a larger set.
     protocols: `xsub` and the other one.
-    get_cell: Name of a file -> `xsub_train_xview_test`.
-    totals: Clips of each split of the complete set.
+    get_cell: Name of a file -> its cell, see `splits.make_cell`.
+    totals: Number of clips in each split of the complete set.
     lone_person: What the references put in the second slot of a lone person:
       `zeros`, or `repeat` for a copy.
   """
@@ -31,14 +31,15 @@ class RawSet:
   actions: tuple[str, ...]
   num_setups: int
   protocols: tuple[str, str]
-  get_cell: Callable[[ntu.Name], str]
+  get_cell: Callable[[skeleton_file.Name], str]
   totals: dict[str, int]
   lone_person: str
 
   @property
   def num_clips(self) -> int:
-    """Clips of the complete set."""
-    return sum(count for split, count in self.totals.items() if "xsub" in split)
+    """Number of clips in the complete set."""
+    protocol = self.protocols[0]
+    return self.totals[f"{protocol}_train"] + self.totals[f"{protocol}_test"]
 
   @functools.cached_property
   def missing(self) -> frozenset[str]:
@@ -54,9 +55,9 @@ class Found:
   Attributes:
     files: By name.
     incomplete: Names left out because the authors list them as incomplete.
-    num_others: Files of a larger set.
-    num_copies: Further files of the same name and size.
-    problems: What is wrong with other files.
+    num_others: Number of files of a larger set.
+    num_copies: Number of further files of the same name and size.
+    problems: A line for each broken file.
   """
 
   files: dict[str, raw_files.RawFile] = dataclasses.field(default_factory=dict)
@@ -66,11 +67,11 @@ class Found:
   problems: list[str] = dataclasses.field(default_factory=list)
 
 
-def find(raw_set: RawSet, raws: Sequence[pathlib.Path]) -> Found:
+def find(wanted: RawSet, raws: Sequence[pathlib.Path]) -> Found:
   """Finds the raw files of a set.
 
   Args:
-    raw_set: Which.
+    wanted: NTU RGB+D 60 or 120.
     raws: Directories and archives, see `raw_files.find`.
 
   Raises:
@@ -79,18 +80,18 @@ def find(raw_set: RawSet, raws: Sequence[pathlib.Path]) -> Found:
   found = Found()
   for file in raw_files.find(raws):
     try:
-      name = ntu.parse_name(file.stem)
+      name = skeleton_file.parse_name(file.stem)
     except errors.DataError as error:
       found.problems.append(f"{file}: {error}")
       continue
-    if name.setup > raw_set.num_setups or name.action > len(raw_set.actions):
+    if name.setup > wanted.num_setups or name.action > len(wanted.actions):
       found.num_others += 1
-    elif file.stem in raw_set.missing:
+    elif file.stem in wanted.missing:
       found.incomplete.append(file.stem)
     elif file.stem not in found.files:
       found.files[file.stem] = file
     elif file.size == found.files[file.stem].size:
-      found.num_copies += 1  # Such as an archive beside its unpacked files.
+      found.num_copies += 1  # Often an archive beside its unpacked files.
     else:
       found.problems.append(
         f"{file}: another file of this name, after {found.files[file.stem]}"
@@ -98,6 +99,6 @@ def find(raw_set: RawSet, raws: Sequence[pathlib.Path]) -> Found:
   if not found.files:
     raise errors.DataError(
       f"{', '.join(map(str, raws))} holds no {raw_files.SUFFIX} file of"
-      f" {raw_set.title}: pass their directory or archive as --raw"
+      f" {wanted.title}: pass their directory or archive as --raw"
     )
   return found

@@ -23,7 +23,7 @@ def align(
 
   Returns:
     [T, M, 25, 3] in the dtype of the input, and what was unusual, for a report.
-    A person without direction of spine or hips is kept as it is.
+    A person without direction of spine or hips stays unchanged.
   """
   aligned = np.array(joints)
   notes = []
@@ -48,7 +48,7 @@ def align(
 
 
 def _axes(body):
-  """Returns [3, 3], one axis a row, or None where there is no direction."""
+  """Returns [3, 3], one axis per row, or None without a direction."""
   spine = _unit(body[SPINE_MIDDLE] - body[SPINE_BASE])
   if spine is None:
     return None
@@ -61,5 +61,5 @@ def _axes(body):
 
 def _unit(vector):
   length = np.linalg.norm(vector)
-  # A length that is nothing but rounding has no direction.
+  # A length of rounding error alone has no direction.
   return vector / length if length > 1e-6 else None
