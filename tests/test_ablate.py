@@ -143,7 +143,7 @@ def test_refused_rows_do_not_stop_the_others(ablate, tmp_path):
   ("table", "option", "message"),
   [
     ("5", "contrast.memory=instance", "is set by the rows of the table"),
-    ("14", "gcl=false", "gcl=false: the rows of a table set what has none"),
+    ("14", "gcl=false", "gcl=false: the rows of a table change the contrast"),
     ("14", "contrast.variant=released", "change the paper's method"),
   ],
 )

@@ -24,7 +24,8 @@ def run(golden, monkeypatch):
 
   def make(gcl, dtype):
     data = golden(GOLDEN)
-    config = ctrgcn_ucla.get_config(f"contrast=released,gcl={gcl}".lower())
+    arg = "contrast=released" if gcl else "gcl=false"
+    config = ctrgcn_ucla.get_config(arg)
     config.contrast.temperature = float(data["T"])
     config.contrast.num_hard_positives = int(data["positive_num"])
     config.contrast.num_hard_negatives = int(data["negative_num"])

@@ -15,6 +15,7 @@ import pytest
 from configs import ctrgcn_ntu60, ctrgcn_ntu120, ctrgcn_ucla
 from sgcl_jax import experiment, models, randomness, train
 from sgcl_jax.benchmark import flops, measure, workload
+from sgcl_jax.contrast import paper
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
 N, D, Q = 64, 256, 60 * 684
@@ -50,10 +51,10 @@ def compiled(parts, problem):
   return step.lower(carry, batch).compile()
 
 
-def apply(parts, problem, graph):
+def apply(contrast, params, problem, graph):
   state, batch = problem
-  return parts.contrast.apply(
-    state.params["contrast"],
+  return contrast.apply(
+    params,
     state.memory,
     models.Outputs(None, graph),
     batch,
@@ -62,20 +63,24 @@ def apply(parts, problem, graph):
 
 
 def test_every_anchor_of_the_problem_is_active(parts, problem):
-  outcome = apply(parts, problem, jnp.ones((N, 1, 25, 25)))
+  params = problem[0].params["contrast"]
+  outcome = apply(parts.contrast, params, problem, jnp.ones((N, 1, 25, 25)))
   assert outcome.logged["active_anchors"] == (N, N)
   assert outcome.logged["negative_similarity"][1] == N * 1024
   assert outcome.terms["semantic"][1] == N
 
 
-def test_the_backward_pass_keeps_no_rows(parts, problem):
+def test_the_backward_pass_keeps_no_rows(problem):
   """At most similarities and indices of what was drawn, and [N, D]."""
+  # Without a projection: its input is the anchors.
+  contrast = paper.make(num_classes=60, temperature=1.0, projection_layers=0)
 
   def loss(graph):
-    return sum(term for term, _ in apply(parts, problem, graph).terms.values())
+    outcome = apply(contrast, {}, problem, graph)
+    return sum(total for total, _ in outcome.terms.values())
 
   pullback = jax.eval_shape(
-    lambda v: jax.vjp(loss, v)[1], jnp.zeros((N, 1, 25, 25), jnp.float32)
+    lambda v: jax.vjp(loss, v)[1], jnp.zeros((N, 1, 1, D), jnp.float32)
   )
   kept = [leaf.shape for leaf in jax.tree.leaves(pullback)]
   assert (Q, D) in kept  # The bank itself, of which there is one.
