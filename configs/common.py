@@ -91,31 +91,36 @@ def base() -> ConfigDict:
   config.loss.latent_prior = 0.0  # Weights of InfoGCN's own terms.
   config.loss.latent_mean = 0.0
 
-  # SkeletonGCL (Sec. 4.2).
   config.gcl = True
-  config.contrast = ConfigDict()
+  config.contrast = _contrast()
+  return config
+
+
+def _contrast():
+  """Returns the fields of SkeletonGCL (Sec. 4.2)."""
+  contrast = ConfigDict()
   # The switches of the paper's tables: their other values, and which do not go
   # together, are in sgcl_jax/contrast/switches.py and docs/ABLATIONS.md.
-  config.contrast.variant = "paper"  # released: the authors' published code.
-  config.contrast.memory = "both"
-  config.contrast.source = "graph"
-  config.contrast.loss = "infonce"
-  config.contrast.margin = 0.2  # Of loss=triplet.
-  config.contrast.projection = "dense"
-  config.contrast.positives = "hard"
-  config.contrast.negatives = "both"
+  contrast.variant = "paper"  # released: the authors' published code.
+  contrast.memory = "both"
+  contrast.source = "graph"
+  contrast.loss = "infonce"
+  contrast.margin = 0.2  # Of loss=triplet.
+  contrast.projection = "dense"
+  contrast.positives = "hard"
+  contrast.negatives = "both"
   # What an anchor does while the bank holds too few rows: skip, partial.
-  config.contrast.cold_start = "skip"
-  config.contrast.features = 256  # Of the embedding; the graph's without one.
-  config.contrast.rows_per_class = 684
-  config.contrast.momentum = 0.85
+  contrast.cold_start = "skip"
+  contrast.features = 256  # Of the embedding; the graph's without one.
+  contrast.rows_per_class = 684
+  contrast.momentum = 0.85
   # Of the stream, as <split>_<modality>, unless `temperature` is set.
-  config.contrast.temperatures = ConfigDict()
-  config.contrast.temperature = config_dict.placeholder(float)
-  config.contrast.num_hard_positives = 128
-  config.contrast.num_hard_negatives = 512
-  config.contrast.num_random_negatives = 512
-  return config
+  contrast.temperatures = ConfigDict()
+  contrast.temperature = config_dict.placeholder(float)
+  contrast.num_hard_positives = 128
+  contrast.num_hard_negatives = 512
+  contrast.num_random_negatives = 512
+  return contrast
 
 
 def contrast(config: ConfigDict, arg: ConfigDict) -> None:

@@ -39,7 +39,7 @@ def make_train_step(
     train_step(state, batch) -> (state, metrics), to be mapped over
     `parallel.AXIS`.
   """
-  contrast = contrast or base.NONE
+  loss_fn = _make_loss(model, weights, contrast or base.NONE)
 
   def train_step(state, batch):
     def keys(purpose):
@@ -52,22 +52,9 @@ def make_train_step(
       name: randomness.step_key(seed, name, state.step)
       for name in ("dropout", "latent")
     }
-
-    def loss_fn(params):
-      variables = {**state.variables(), "params": params["backbone"]}
-      out, batch_stats = models.apply_train(model, variables, x, rngs)
-      terms = losses.backbone_terms(
-        out, batch["label"], state.constants, weights, _gather
-      )
-      outcome = contrast.apply(
-        params["contrast"], state.memory, out, batch, keys("sampling"), _gather
-      )
-      correct = losses.correct(out.logits, batch["label"])
-      logged = {"accuracy": correct, **outcome.logged}
-      metrics = Metrics(*map(share, (terms, outcome.terms, logged)))
-      return _total(metrics), (metrics, batch_stats, outcome.memory)
-
-    grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
+    grads, aux = jax.grad(loss_fn, has_aux=True)(
+      state.params, state, batch, x, rngs, keys("sampling")
+    )
     metrics, batch_stats, memory = aux
     # Each replica differentiated its own share of the global loss.
     grads, metrics = lax.psum((grads, metrics), parallel.AXIS)
@@ -84,6 +71,26 @@ def make_train_step(
     return state, metrics
 
   return train_step
+
+
+def _make_loss(model, weights, contrast):
+  """Builds the function that is differentiated: one replica's share."""
+
+  def loss_fn(params, state, batch, x, rngs, keys):
+    variables = {**state.variables(), "params": params["backbone"]}
+    out, batch_stats = models.apply_train(model, variables, x, rngs)
+    terms = losses.backbone_terms(
+      out, batch["label"], state.constants, weights, _gather
+    )
+    outcome = contrast.apply(
+      params["contrast"], state.memory, out, batch, keys, _gather
+    )
+    correct = losses.correct(out.logits, batch["label"])
+    logged = {"accuracy": correct, **outcome.logged}
+    metrics = Metrics(*map(share, (terms, outcome.terms, logged)))
+    return _total(metrics), (metrics, batch_stats, outcome.memory)
+
+  return loss_fn
 
 
 def make_eval_step(

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's contrast: graphs against both memory banks (Sec. 3.2 and 3.3)."""
 
+import functools
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from flax import struct
 from jax import lax
 
@@ -53,55 +57,91 @@ def make(
     A contrast with the terms `instance` and `semantic`, as far as their banks
     are used.
   """
-  head = projection.ProjectionHead(num_classes, features, projection_layers)
-  pair_loss = losses.make_pair_loss(loss, temperature, margin)
+  settings = _Settings(
+    num_classes,
+    projection.ProjectionHead(num_classes, features, projection_layers),
+    source,
+    memory,
+    rows_per_class,
+    momentum,
+    losses.make_pair_loss(loss, temperature, margin),
+    draws,
+    cold_start,
+  )
+  functions = (_init, _apply, _check_data)
+  return base.Contrast(*(functools.partial(f, settings) for f in functions))
 
-  def init(key, outputs, num_rows=None):
-    del num_rows
-    params, width = projection.init(head, key, base.select(outputs, source))
-    instance = semantic = None
-    if memory != "semantic":
-      instance = banks.init_instance_bank(num_classes, rows_per_class, width)
-    if memory != "instance":
-      semantic = banks.init_semantic_bank(num_classes, width)
-    return params, Banks(instance, semantic)
 
-  def apply(params, memory, outputs, batch, keys, gather=base.keep):
-    anchors = head.apply({"params": params}, base.select(outputs, source))
-    rows, labels = gather(lax.stop_gradient(anchors)), gather(batch["label"])
-    instance, semantic = memory.instance, memory.semantic
-    # The batch is written first: an anchor's own row is a legal positive.
-    sums = {}
-    if instance is not None:
-      instance = banks.update_instance_bank(instance, rows, labels)
-      sums["instance"] = losses.instance_loss(
-        anchors, batch["label"], instance, keys, pair_loss, draws, cold_start
-      )
-    if semantic is not None:
-      semantic = banks.update_semantic_bank(semantic, rows, labels, momentum)
-      sums["semantic"] = losses.semantic_loss(
-        anchors, batch["label"], semantic, pair_loss
-      )
-    terms, logged = losses.report(sums)
-    memory = Banks(instance, semantic)
-    return base.Outcome(terms, memory, {**logged, "bank_fill": _fill(memory)})
+class _Settings(NamedTuple):
+  num_classes: int
+  head: nn.Module
+  source: str
+  memory: str
+  rows_per_class: int
+  momentum: float
+  pair_loss: losses.PairLoss
+  draws: sampling.Draws
+  cold_start: str
 
-  def check_data(histogram, class_names, num_epochs, repeats):
-    if cold_start == "partial" or memory == "semantic":
-      return
-    visits = num_epochs * repeats
-    base.check_rows(
-      histogram,
-      np.minimum(histogram * visits, rows_per_class),
-      class_names,
-      positives=draws.num_positives,
-      negatives=draws.num_negatives,
-      seen=f"seen {visits} times and config.contrast.rows_per_class="
-      f"{rows_per_class}",
-      asked=str(draws),
+
+def _init(settings, key, outputs, num_rows=None):
+  del num_rows
+  contrasted = base.select(outputs, settings.source)
+  params, width = projection.init(settings.head, key, contrasted)
+  num_classes = settings.num_classes
+  instance = semantic = None
+  if settings.memory != "semantic":
+    instance = banks.init_instance_bank(
+      num_classes, settings.rows_per_class, width
     )
+  if settings.memory != "instance":
+    semantic = banks.init_semantic_bank(num_classes, width)
+  return params, Banks(instance, semantic)
 
-  return base.Contrast(init, apply, check_data)
+
+def _apply(settings, params, memory, outputs, batch, keys, gather=base.keep):
+  contrasted = base.select(outputs, settings.source)
+  anchors = settings.head.apply({"params": params}, contrasted)
+  rows, labels = gather(lax.stop_gradient(anchors)), gather(batch["label"])
+  instance, semantic = memory.instance, memory.semantic
+  # The batch is written first: an anchor's own row is a legal positive.
+  sums = {}
+  if instance is not None:
+    instance = banks.update_instance_bank(instance, rows, labels)
+    sums["instance"] = losses.instance_loss(
+      anchors,
+      batch["label"],
+      instance,
+      keys,
+      settings.pair_loss,
+      settings.draws,
+      settings.cold_start,
+    )
+  if semantic is not None:
+    semantic = banks.update_semantic_bank(
+      semantic, rows, labels, settings.momentum
+    )
+    sums["semantic"] = losses.semantic_loss(
+      anchors, batch["label"], semantic, settings.pair_loss
+    )
+  terms, logged = losses.report(sums)
+  memory = Banks(instance, semantic)
+  return base.Outcome(terms, memory, {**logged, "bank_fill": _fill(memory)})
+
+
+def _check_data(settings, histogram, class_names, num_epochs, repeats):
+  if settings.cold_start == "partial" or settings.memory == "semantic":
+    return
+  visits, limit = num_epochs * repeats, settings.rows_per_class
+  base.check_rows(
+    histogram,
+    np.minimum(histogram * visits, limit),
+    class_names,
+    positives=settings.draws.num_positives,
+    negatives=settings.draws.num_negatives,
+    seen=f"seen {visits} times and config.contrast.rows_per_class={limit}",
+    asked=str(settings.draws),
+  )
 
 
 def _fill(memory):

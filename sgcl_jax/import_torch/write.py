@@ -53,11 +53,7 @@ def run(
     "num_persons": model.num_persons,
   }
   parts = experiment.make(config or _find_config(identity))
-  for key, value in identity.items():
-    if parts.identity[key] != value:
-      raise errors.ConfigError(
-        f"config.{key}={parts.identity[key]!r}, but {path} has {value!r}"
-      )
+  _check_identity(parts, identity, path)
   # The file stores nothing about the input.
   identity |= {"model.k": checkpoint.ANY, "model.edges": checkpoint.ANY}
   imported = state.TrainState(
@@ -92,6 +88,14 @@ def _find_config(identity):
   config = importlib.import_module(f"configs.{name}").get_config()
   config.update(identity)
   return config
+
+
+def _check_identity(parts, identity, path):
+  for key, value in identity.items():
+    if parts.identity[key] != value:
+      raise errors.ConfigError(
+        f"config.{key}={parts.identity[key]!r}, but {path} has {value!r}"
+      )
 
 
 def _to_single(tree):
