@@ -13,6 +13,8 @@ from sgcl_jax import losses, models, randomness, state
 from sgcl_jax.contrast import base
 from sgcl_jax.devices import parallel
 
+# Random streams of the layers.
+STREAMS = ("dropout", "latent")
 TrainState, Metrics = state.TrainState, state.Metrics
 
 
@@ -36,8 +38,7 @@ def make_train_step(
     optimizer: Gradients -> updates.
 
   Returns:
-    train_step(state, batch) -> (state, metrics), to be mapped over
-    `parallel.AXIS`.
+    train_step(state, batch) -> (state, metrics), mapped over `parallel.AXIS`.
   """
   loss_fn = _make_loss(model, weights, contrast or base.NONE)
 
@@ -48,27 +49,23 @@ def make_train_step(
 
     x = transform(batch["skeleton"], batch["num_frames"], keys("augment"))
     # Equal on all replicas; the layers fold in the clips' positions.
-    rngs = {
-      name: randomness.step_key(seed, name, state.step)
-      for name in ("dropout", "latent")
-    }
-    grads, aux = jax.grad(loss_fn, has_aux=True)(
+    rngs = {s: randomness.step_key(seed, s, state.step) for s in STREAMS}
+    grads, (metrics, batch_stats, memory) = jax.grad(loss_fn, has_aux=True)(
       state.params, state, batch, x, rngs, keys("sampling")
     )
-    metrics, batch_stats, memory = aux
     # Each replica differentiated its own share of the global loss.
     grads, metrics = lax.psum((grads, metrics), parallel.AXIS)
     metrics.values["loss"] = _total(metrics)
     metrics.values["gradient_norm"] = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    state = state.replace(
+    after = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       batch_stats=batch_stats,
       opt_state=opt_state,
       memory=memory,
     )
-    return state, metrics
+    return after, metrics
 
   return train_step
 
