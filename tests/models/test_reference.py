@@ -9,11 +9,12 @@ import pytest
 from sgcl_jax import losses, models
 from sgcl_jax.import_torch import tables
 from sgcl_jax.models import infogcn
-from tests import reference
+from tests import fast, reference
 
 # data set -> (classes, persons).
 SETS = {"ucla": (10, 1), "ntu": (60, 2)}
 BACKBONES = ["ctrgcn", "agcn"]
+
 
 # (data set, key of the stored case, k, edges).
 INFOGCN_CASES = [
@@ -55,7 +56,7 @@ def test_eval_equals_reference(backbone, name, golden, precision):
   data = golden(f"A_{backbone}_{name}.npz")
   variables = reference.read_variables(backbone, data, dtype)
   x = load_input(data, dtype)
-  logits, graph = jax.jit(build(backbone, name).apply)(variables, x)
+  logits, graph = fast.jit(build(backbone, name).apply)(variables, x)
   exact = dtype == "float64"
   reference.assert_close(
     logits, data["logits" + suffix], 1e-10 if exact else 1e-5
@@ -76,7 +77,7 @@ def test_infogcn_equals_reference(name, case, k, edges, golden, precision):
   np.testing.assert_array_equal(ours, relative)
 
   variables = reference.read_variables("infogcn", data, dtype)
-  (logits, graph), sown = jax.jit(model.apply, static_argnames="mutable")(
+  (logits, graph), sown = fast.jit(model.apply, static_argnames="mutable")(
     variables, load_input(data, dtype), mutable=("intermediates",)
   )
   exact = dtype == "float64"
@@ -100,7 +101,7 @@ def test_bfloat16_is_near(backbone, name, golden):
   )
   exact = data[case.get(backbone, "") + "logits"]
   model = build(backbone, name, dtype="bfloat16", **edges)
-  logits, graph = jax.jit(model.apply)(variables, x)
+  logits, graph = fast.jit(model.apply)(variables, x)
   assert logits.dtype == graph.dtype == jnp.float32
   scale = np.abs(exact).max()
   assert np.abs(logits - exact).max() <= 2e-2 * scale
@@ -209,7 +210,7 @@ def mean_loss(logits, labels, smoothing=0.0):
 def make_gradients(loss_fn, names):
   """Returns (params, ...) -> all values, the rest, gradients of some terms."""
 
-  @jax.jit
+  @fast.jit
   def run(params, *args):
     values, pullback, aux = jax.vjp(
       lambda params: loss_fn(params, *args), params, has_aux=True
