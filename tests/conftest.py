@@ -36,7 +36,7 @@ TINY = {
   "contrast.num_random_negatives": 8,
 }
 
-# A program that compiles faster is compiled again, rather than written.
+# The cache keeps programs that take at least this long to compile.
 MIN_CACHED_SECONDS = 0.3
 
 
@@ -73,8 +73,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-  """Shares what is compiled among the processes of this session, no longer."""
-  if hasattr(config, "workerinput"):  # Of pytest-xdist; inherits the variables.
+  """Makes a compilation cache for all processes of this session."""
+  if hasattr(config, "workerinput"):  # pytest-xdist's; inherits the variables.
     return
   cache = tempfile.TemporaryDirectory(
     prefix="sgcl_jax_tests_", ignore_cleanup_errors=True
@@ -219,10 +219,10 @@ def run_main(list_fields):
 
 @pytest.fixture
 def call_main(monkeypatch, capfd):
-  """Returns a caller of a command's `main` in this process: (main, *args).
+  """Returns a function that calls a command's `main` in this process.
 
-  The result is that of `subprocess.run`, without the seconds that a new process
-  needs to start. The devices stay those of this process.
+  (main, *args) -> what `subprocess.run` returns. It saves the seconds that a
+  new process needs to start. The devices stay those of this process.
   """
   monkeypatch.setattr(set_up, "configure", lambda *_, **__: None)
   monkeypatch.chdir(ROOT)

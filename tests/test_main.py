@@ -52,7 +52,7 @@ MISTAKES = {
 
 
 def assert_mistake(result, case, tmp_path, data):
-  """The code of a failure, and one line that says what is wrong."""
+  """Checks the exit code, and the one line that names the mistake."""
   assert result.returncode == 1
   lines = result.stderr.splitlines()
   assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
@@ -76,7 +76,7 @@ def test_a_mistake_is_answered_in_one_line(
   assert_mistake(result, case, tmp_path, tiny_data)
 
 
-# One before JAX is imported, and one after all that is checked.
+# The first is found before JAX is imported, the second after the data is read.
 @pytest.mark.parametrize("case", ["unknown key", "joints"])
 def test_a_mistake_ends_the_process(case, tmp_path, tiny_data):
   result = subprocess.run(

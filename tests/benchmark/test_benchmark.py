@@ -17,6 +17,7 @@ from sgcl_jax import experiment, models, randomness, train
 from sgcl_jax.benchmark import __main__ as benchmark
 from sgcl_jax.benchmark import flops, measure, workload
 from sgcl_jax.contrast import paper
+from sgcl_jax.devices import cores
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
 N, D, Q = 64, 256, 60 * 684
@@ -154,7 +155,7 @@ SETTING = {
 
 @pytest.fixture
 def quick(monkeypatch):
-  """Neither pauses nor large products: no time is asserted."""
+  """Leaves out pauses and large products; no time is asserted."""
   monkeypatch.setattr(measure, "PAUSE_SECONDS", 0)
   monkeypatch.setattr(measure, "MATMUL_SIZE", 64)
 
@@ -189,7 +190,7 @@ def test_the_share_of_a_square_product(tiny, monkeypatch):
 
 @pytest.fixture
 def run_benchmark(call_main, list_fields, quick):
-  """Returns a runner of the command in this process, for seconds."""
+  """Returns a runner of the command in this process."""
 
   def run(*args, config="ctrgcn_ucla", **overrides):
     fields = list_fields(config, **overrides)
@@ -201,13 +202,16 @@ def run_benchmark(call_main, list_fields, quick):
 def test_the_table_and_what_it_is_compared_with(
   run_main, run_benchmark, tmp_path
 ):
-  result = run_main("--repeats=1", "--json", module="benchmark")
+  command = {"module": "benchmark", "devices": None}
+  result = run_main("--repeats=1", "--json", **command)
   run = run_benchmark
   earlier = tmp_path / "earlier.json"
   earlier.write_text(result.stdout)
   found = json.loads(earlier.read_text())
   assert set(found) == FIGURES | SETTING
   assert found["batch_size"] == 8
+  num = max(n for n in (1, 2, 4, 8) if n <= cores.count_cores())
+  assert found["devices"] == f"{num} x cpu"
   found["num_params"] *= 2
   earlier.write_text(json.dumps(found))
   table = run(f"--compare={earlier}").stdout.splitlines()
