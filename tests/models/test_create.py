@@ -86,8 +86,8 @@ def test_another_blocks_graph(backbone):
   graphs = []
   for block in (0, 4):
     model = make(backbone, graph_block=block)
-    run = fast.jit(lambda key, model=model: model.init_with_output(key, x)[0])
-    graphs.append(run(jax.random.key(0))[1])
+    variables = model.init(jax.random.key(0), x)
+    graphs.append(model.apply(variables, x)[1])
   assert graphs[0].shape == graphs[1].shape
   assert not np.allclose(graphs[0], graphs[1])
   with pytest.raises(errors.ConfigError, match="graph_block=10 is not one"):
