@@ -89,6 +89,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+  items.sort(key=lambda item: "first" not in item.keywords)
   if not config.getoption("--slow"):
     skip = pytest.mark.skip(reason="slow: run with --slow")
     for item in items:

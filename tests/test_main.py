@@ -123,6 +123,7 @@ def project(tmp_path_factory, make_ntu_data, request):
 OWNERS_LINE = ["-m", "sgcl_jax.main", "--config", "configs/ctrgcn_ntu60.py"]
 
 
+@pytest.mark.first
 def test_the_owners_line_trains(project):
   """Literally, until its first epoch is saved; then the rest is skipped."""
   workdir = project / "runs" / "ctrgcn_ntu60_xsub_joint"
@@ -157,6 +158,7 @@ def test_the_owners_line_trains(project):
   )
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_the_owners_line_runs_to_its_end(project):
   shutil.rmtree(project / "runs", ignore_errors=True)
