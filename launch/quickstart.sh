@@ -15,4 +15,5 @@ if [ ! -d data/quickstart ]; then
 fi
 $python -m sgcl_jax.main --config configs/quickstart.py
 echo "evaluating the checkpoint once more, as for any run:"
-$python -m sgcl_jax.main --config configs/quickstart.py --mode=evaluate
+$python -m sgcl_jax.main --mode=evaluate \
+  --workdir runs/quickstart_xsub_joint_motion

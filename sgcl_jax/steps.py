@@ -13,8 +13,6 @@ from sgcl_jax import losses, models, randomness, state
 from sgcl_jax.contrast import base
 from sgcl_jax.devices import parallel
 
-# Random streams of the layers.
-STREAMS = ("dropout", "latent")
 TrainState, Metrics = state.TrainState, state.Metrics
 
 
@@ -49,7 +47,7 @@ def make_train_step(
 
     x = transform(batch["skeleton"], batch["num_frames"], keys("augment"))
     # Equal on all replicas; the layers fold in the clips' positions.
-    rngs = {s: randomness.step_key(seed, s, state.step) for s in STREAMS}
+    rngs = {s: randomness.step_key(seed, s, state.step) for s in models.STREAMS}
     grads, (metrics, batch_stats, memory) = jax.grad(loss_fn, has_aux=True)(
       state.params, state, batch, x, rngs, keys("sampling")
     )

@@ -54,7 +54,9 @@ def run(
       source.repeats,
     )
   optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
-  start = _init_state(parts, optimizer, source.repeats * len(clips))
+  start = init_state(parts, optimizer, source.repeats * len(clips))
+  if parts.init_from is not None:
+    start = _take_backbone(parts, start)
   evaluator = evaluate.make_evaluator(parts, test_clips)
   plural = "s" if schedule.num_epochs > 1 else ""
   with workdir.claim(parts.record, directory):
@@ -84,9 +86,19 @@ def make_train_step(
   return parallel.map_train_step(step)
 
 
-def _init_state(parts, optimizer, num_rows):
-  """Returns the initial state, the backbone perhaps that of another run."""
-  start = state.init(
+def init_state(
+  parts: experiment.Experiment,
+  optimizer: optax.GradientTransformation,
+  num_rows: int,
+) -> state.TrainState:
+  """Draws the initial state.
+
+  Args:
+    parts: Of the run.
+    optimizer: Of the training.
+    num_rows: Clips of an epoch, repeats included.
+  """
+  return state.init(
     parts.model,
     parts.contrast,
     optimizer,
@@ -94,11 +106,15 @@ def _init_state(parts, optimizer, num_rows):
     seed=parts.seed,
     num_rows=num_rows,
   )
-  if parts.init_from is None:
-    return start
+
+
+def _take_backbone(parts, start):
+  """Replaces the initial backbone by that of the run `init_from`."""
   origin = checkpoint.Checkpoints(parts.init_from)
-  variables = origin.restore_model(start.variables(), parts.identity)
-  origin.close()
+  try:
+    variables = origin.restore_model(start.variables(), parts.identity)
+  finally:
+    origin.close()
   params = {**start.params, "backbone": variables.pop("params")}
   return start.replace(params=params, **variables)
 

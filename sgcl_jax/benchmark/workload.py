@@ -17,6 +17,7 @@ from sgcl_jax import (
   randomness,
   state,
   steps,
+  train,
 )
 from sgcl_jax.contrast import banks, paper, projection, released
 from sgcl_jax.devices import parallel
@@ -116,14 +117,7 @@ def init_state(
   parts: experiment.Experiment, optimizer: optax.GradientTransformation
 ) -> state.TrainState:
   """Returns an initial state whose banks are full."""
-  start = state.init(
-    parts.model,
-    parts.contrast,
-    optimizer,
-    clip=parts.clip,
-    seed=parts.seed,
-    num_rows=bank_rows(parts),
-  )
+  start = train.init_state(parts, optimizer, bank_rows(parts))
   return start.replace(memory=fill(start.memory, parts.source.num_classes))
 
 

@@ -20,10 +20,10 @@ AXIS = "replica"
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(state, batch) -> (state, metrics)` over the local devices.
 
-  The batch is split along its first axis. The state is donated, but for that of
-  the first call, which is copied to where a step leaves its own: else the step
-  would be compiled for the one, and again for the other. The result has a
-  `lower`, as that of `jax.jit`.
+  The batch is split along its first axis. The state is donated, except that of
+  the first call: it is copied to where a step leaves its result, because
+  otherwise the step would be compiled once for each. The returned function has
+  a `lower`, as that of `jax.jit` has.
   """
   mapped = jax.pmap(
     step,

@@ -9,9 +9,9 @@ from flax import linen as nn
 
 from sgcl_jax import errors, skeletons
 from sgcl_jax.models import agcn, ctrgcn, infogcn
-from sgcl_jax.models.outputs import Outputs, apply_eval, apply_train
+from sgcl_jax.models.outputs import STREAMS, Outputs, apply_eval, apply_train
 
-__all__ = ["Outputs", "adapt", "apply_eval", "apply_train", "create"]
+__all__ = ["STREAMS", "Outputs", "adapt", "apply_eval", "apply_train", "create"]
 
 BACKBONES = {"ctrgcn": ctrgcn, "agcn": agcn, "infogcn": infogcn}
 

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+# Random streams of the modules in training.
+STREAMS = ("dropout", "latent")
+
 
 class Outputs(NamedTuple):
   """Outputs of a backbone for N clips.
@@ -36,7 +39,7 @@ def apply_train(
     module: Backbone, x -> (logits, graph).
     variables: Its `params`, `batch_stats` and `constants`.
     x: [N, M, T, V, C].
-    rngs: Keys of the streams `dropout` and `latent`.
+    rngs: A key for each of `STREAMS`.
 
   Returns:
     Its outputs, and the running statistics after the step.

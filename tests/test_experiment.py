@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A config becomes its parts once, and a run knows its own config."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sgcl_jax import errors, experiment, randomness
+from sgcl_jax.runs import workdir
+
+
+def test_the_config_is_not_changed(tiny_config):
+  config = tiny_config()
+  before = config.to_json()
+  parts = experiment.make(config)
+  assert config.to_json() == before
+  assert parts.record["batch_size"] == parts.source.batch_size == 8
+
+
+def test_a_run_is_opened_by_its_directory(tiny_config, tmp_path):
+  config = tiny_config("modality=bone", **{"optim.decay_epochs": (1, 2)})
+  parts = experiment.make(config)
+  workdir.write_config(tmp_path, parts.record)
+  opened = experiment.open(tmp_path)
+  assert opened.record == json.loads(json.dumps(parts.record))
+  for name in ("seed", "source", "schedule", "layout", "identity", "optimizer"):
+    assert getattr(opened, name) == getattr(parts, name), name
+  assert opened.model == parts.model and opened.clip == parts.clip
+
+
+def test_a_directory_without_a_run(tmp_path):
+  with pytest.raises(errors.WorkdirError, match="holds no config.json"):
+    experiment.open(tmp_path)
+  (tmp_path / "config.json").write_text('{"seed": 1')
+  with pytest.raises(errors.WorkdirError, match="config.json is damaged"):
+    experiment.open(tmp_path)
+
+
+def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
+  bones = [[str(j), str(j - 1)] for j in range(1, 20)]
+  layout = {"name": "chain", "joints": [str(j) for j in range(20)]}
+  path = tmp_path / "chain.json"
+  path.write_text(json.dumps({**layout, "bones": bones, "center": "0"}))
+  config = tiny_config(skeleton=str(path), **{"data.transform": "ntu"})
+  parts = experiment.make(config)
+  path.unlink()
+  workdir.write_config(tmp_path, parts.record)
+  assert experiment.open(tmp_path).layout == parts.layout
+
+
+# A changed number would change what every resumed run draws.
+NUMBERS = {
+  "augment": 0,
+  "sampling": 1,
+  "backbone": 2,
+  "projection": 3,
+  "dropout": 4,
+  "latent": 5,
+}
+
+
+def test_random_streams_keep_their_numbers():
+  assert randomness.PURPOSES == NUMBERS
+  key = randomness.make_key(7, "dropout")
+  expected = jax.random.fold_in(jax.random.key(7), 4)
+  np.testing.assert_array_equal(
+    jax.random.key_data(key), jax.random.key_data(expected)
+  )
