@@ -3,8 +3,26 @@
 # not there, and installs the project, with the extra $1 if it is given.
 # PYTHON=... chooses the interpreter.
 
-# Huge pages also for what does not fit into the heap that sgcl_jax/machine.py
-# sets up: blocks of more than 1 GiB, as in large batches of NTU RGB+D.
+# Preloads jemalloc where it is installed, and lets it keep freed memory in huge
+# pages: docs/notes/allocator.md. Settings of the caller's own stay.
+preload_jemalloc() {
+  local library
+  if [ "$(uname -s)" != Linux ] || [ -n "${LD_PRELOAD:-}" ]; then return; fi
+  for library in "/usr/lib/$(uname -m)-linux-gnu" /usr/lib64 /usr/lib \
+    /usr/local/lib; do
+    library="$library/libjemalloc.so.2"
+    if [ -e "$library" ]; then
+      export LD_PRELOAD="$library"
+      local keep=thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1
+      export MALLOC_CONF="${MALLOC_CONF:-$keep}"
+      return
+    fi
+  done
+}
+preload_jemalloc
+# Without jemalloc: huge pages also outside the heap that
+# sgcl_jax/devices/glibc.py sets up. Blocks of more than 1 GiB are there, as in
+# large batches of NTU RGB+D.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
