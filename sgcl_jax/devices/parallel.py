@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import errors, machine
+from sgcl_jax import errors
 
 AXIS = "replica"
 
@@ -32,10 +32,13 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
     out_axes=(None, None),
     donate_argnums=0,
   )
-  call = _tidied(mapped, place=_replicate)
+  is_first = True
 
   def run(state, batch):
-    return call(state, _split(batch))
+    nonlocal is_first
+    if is_first:
+      state, is_first = _replicate(state), False
+    return mapped(state, _split(batch))
 
   run.lower = lambda state, batch: mapped.lower(state, _split(batch))
   return run
@@ -43,7 +46,7 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(variables, batch) -> [N, ...]` over the local devices."""
-  mapped = _tidied(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0)))
+  mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0))
 
   def run(variables, batch):
     result = mapped(variables, _split(batch))
@@ -82,25 +85,6 @@ def check_batch_size(size: int, name: str) -> None:
 def padded_size(size: int) -> int:
   """Returns the next larger batch size that splits over the devices."""
   return -(-size // jax.local_device_count()) * jax.local_device_count()
-
-
-def _tidied(function, place=lambda x: x):
-  """Returns a function whose first call, which compiles, tidies up afterwards.
-
-  That call is also the only one whose first argument is placed.
-  """
-  is_first = True
-
-  def run(carried, batch):
-    nonlocal is_first
-    if not is_first:
-      return function(carried, batch)
-    result = function(place(carried), batch)
-    machine.fill_holes()
-    is_first = False
-    return result
-
-  return run
 
 
 def _replicate(state):

@@ -8,8 +8,7 @@ import pathlib
 import jax
 from absl import logging
 
-from sgcl_jax import machine
-from sgcl_jax.devices import cores
+from sgcl_jax.devices import cores, glibc
 
 # Each holds a copy of the state; more were not measured.
 MAX_CPU_DEVICES = 8
@@ -24,7 +23,7 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
     remat: Whether the backward pass computes blocks again.
   """
   if _is_cpu_alone():
-    machine.keep_freed_memory()
+    glibc.keep_freed_memory()
     make_devices_of_cores(batch_size)
     if remat:
       # There a pass removes the barriers that `jax.checkpoint` sets, and the
