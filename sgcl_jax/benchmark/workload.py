@@ -146,13 +146,10 @@ def make_contrast_step(parts: experiment.Experiment) -> Callable[..., Any]:
     params, memory = carry
     keys = randomness.clip_keys(parts.seed, "sampling", 0, batch["position"])
 
-    def gather(x):
-      return lax.all_gather(x, parallel.AXIS, tiled=True)
-
     def loss_fn(params, source):
       outputs = models.Outputs(None, source["graph"], source["feature"])
       outcome = parts.contrast.apply(
-        params, memory, outputs, batch, keys, gather
+        params, memory, outputs, batch, keys, steps.gather
       )
       return sum(steps.share(outcome.terms).values()), outcome.memory
 
@@ -180,6 +177,7 @@ def contrast_problem(
     return rng.normal(size=(n, *like.shape[1:])).astype(like.dtype)
 
   carry = current.params["contrast"], current.memory
-  # A feature of one zero where the backbone sows none.
-  feature = draw(shapes.feature) if shapes.feature else np.zeros((n, 1))
+  # Without a sown feature, one zero takes its place.
+  has_feature = shapes.feature is not None
+  feature = draw(shapes.feature) if has_feature else np.zeros((n, 1))
   return carry, {**batch, "graph": draw(shapes.graph), "feature": feature}
