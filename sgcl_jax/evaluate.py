@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluates a checkpoint: scores and a summary; every clip counts once."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -79,16 +80,13 @@ def finish(
   evaluator: Evaluator,
 ) -> dict[str, Any]:
   """Does the same as `run`, with clips and an evaluator that already exist."""
-  checkpoints = checkpoint.Checkpoints(directory)
-  try:
+  with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
     if "imported_from" not in metadata:
       workdir.check_evaluation(parts.record, directory)
     variables = checkpoints.restore_model(
       state.variable_shapes(parts.model, parts.clip), parts.identity
     )
-  finally:
-    checkpoints.close()
   _check_classes(metadata, clips, parts.source.data_dir, directory)
   found = evaluator(variables)
   scores.write(scores.find_path(directory, parts.record), found)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run: restores, trains its epochs, evaluates and saves."""
 
+import contextlib
 import math
 import os
 import time
@@ -67,7 +68,10 @@ def run(
       " the first step takes longer, as it is compiled",
       flush=True,
     )
-    _train(parts, directory, clips, evaluator, optimizer, start)
+    with contextlib.closing(
+      checkpoint.Checkpoints(directory, writable=True)
+    ) as checkpoints:
+      _train(parts, directory, checkpoints, clips, evaluator, optimizer, start)
     return evaluate.finish(parts, directory, test_clips, evaluator)
 
 
@@ -110,16 +114,13 @@ def init_state(
 
 def _take_backbone(parts, start):
   """Replaces the initial backbone by the one of the run `init_from`."""
-  origin = checkpoint.Checkpoints(parts.init_from)
-  try:
+  with contextlib.closing(checkpoint.Checkpoints(parts.init_from)) as origin:
     variables = origin.restore_model(start.variables(), parts.identity)
-  finally:
-    origin.close()
   params = {**start.params, "backbone": variables.pop("params")}
   return start.replace(params=params, **variables)
 
 
-def _train(parts, directory, clips, evaluator, optimizer, current):
+def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
   """Runs the epochs that the workdir does not have yet."""
   metadata = {
     "model": parts.identity,
@@ -127,7 +128,6 @@ def _train(parts, directory, clips, evaluator, optimizer, current):
     "data": clips.digest(),
     "classes": list(clips.class_names),
   }
-  checkpoints = checkpoint.Checkpoints(directory, writable=True)
   first_epoch = 0
   if checkpoints.latest() is not None:
     saved = checkpoints.metadata()
@@ -138,7 +138,7 @@ def _train(parts, directory, clips, evaluator, optimizer, current):
 
   train_step = make_train_step(parts, optimizer)
   recorder = record.Recorder(directory, int(current.step))
-  try:
+  with contextlib.closing(recorder):
     for epoch in range(first_epoch, parts.schedule.num_epochs):
       progress = _Epoch(parts, epoch, len(clips), recorder)
       current = progress.train(train_step, current, clips)
@@ -151,9 +151,6 @@ def _train(parts, directory, clips, evaluator, optimizer, current):
       recorder.flush()
       checkpoints.save(current, {**metadata, "epoch": epoch + 1})
       print(progress.describe(test), flush=True)
-  finally:
-    recorder.close()
-    checkpoints.close()
 
 
 def _check_trained_here(directory):
