@@ -153,8 +153,8 @@ def apply_ucla(
     [window, M, V, 3].
   """
   clip = skeleton - skeleton[0, 0, center]
-  # For NTU the reference multiplies the matrix by column vectors, here row
-  # vectors by the matrix: no transpose.
+  # Here the reference multiplies row vectors by the matrix, for NTU the matrix
+  # by column vectors. So there is no transpose.
   clip = clip @ rotation_matrix(draw.angles).astype(skeleton.dtype)
   inside = (jnp.arange(len(clip)) < num_frames)[:, None, None, None]
   low = jnp.min(clip, axis=(0, 1, 2), where=inside, initial=jnp.inf)

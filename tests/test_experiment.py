@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, experiment, randomness
+from sgcl_jax import command, errors, experiment, randomness
 from sgcl_jax.runs import workdir
 
 
@@ -36,6 +36,17 @@ def test_a_directory_without_a_run(tmp_path):
   (tmp_path / "config.json").write_text('{"seed": 1')
   with pytest.raises(errors.WorkdirError, match="config.json is damaged"):
     experiment.open(tmp_path)
+
+
+def test_a_stream_without_a_temperature_is_refused():
+  config = command.load_config("configs/ctrgcn_ntu60.py")
+  config.data.modality = "bnoe"
+  with pytest.raises(errors.ConfigError, match="has no xsub_bnoe"):
+    experiment.make(config)
+  config.data.split = "xset"
+  config.data.modality = "bone"
+  with pytest.raises(errors.ConfigError, match="has no xset_bone .*xsub_bone"):
+    experiment.make(config)
 
 
 def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):

@@ -160,7 +160,7 @@ def _products():
 
 
 def _peak_memory():
-  """Returns the bytes that the device counts, or else those of the process."""
+  """Returns the device's bytes, or the process's if the device counts none."""
   stats = jax.local_devices()[0].memory_stats()
   if stats:
     return stats["peak_bytes_in_use"]

@@ -72,18 +72,24 @@ def _recognise(name, arrays):
   """Returns the module that fits these arrays, and the shape of its input.
 
   Raises:
-    CheckpointError: If no layout has this number of joints.
+    CheckpointError: If no layout has this number of joints, or if a tensor that
+      tells the sizes is a single number.
   """
-  classes = len(arrays[{"infogcn": "decoder.bias"}.get(name, "fc.bias")])
+  head = {"infogcn": "decoder.bias"}.get(name, "fc.bias")
   key = {"infogcn": "l1.agcn.shared_topology"}.get(name, "l1.gcn1.PA")
-  joints = arrays[key].shape[-1]
-  channels = 64 if name == "infogcn" else 3
-  persons = max(len(arrays["data_bn.weight"]) // (joints * channels), 1)
+  for sized in (head, key, "data_bn.weight"):
+    if not arrays[sized].ndim:
+      raise errors.CheckpointError(
+        f"not a state dict of {name}:\nmisshapen: {sized} is a single number"
+      )
+  classes, joints = len(arrays[head]), arrays[key].shape[-1]
   for layout in skeletons.LAYOUTS.values():
     if layout.num_joints == joints:
       break
   else:
     raise errors.CheckpointError(f"no layout has {joints} joints ({key})")
+  channels = 64 if name == "infogcn" else 3
+  persons = max(len(arrays["data_bn.weight"]) // (joints * channels), 1)
   model = models.create(
     name, num_classes=classes, skeleton=layout, num_persons=persons
   )

@@ -72,6 +72,13 @@ def test_misshapen_tensors_are_listed(name, make_state):
   assert all(line.startswith("misshapen: ") for line in lines)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_single_numbers_are_refused(name):
+  state = {key: np.zeros(()) for key in tables.TABLES[name]()}
+  with pytest.raises(errors.CheckpointError, match="bias is a single number"):
+    import_torch.convert(name, state)
+
+
 def test_unknown_backbones_are_refused():
   with pytest.raises(errors.CheckpointError, match="unknown backbone 'stgcn'"):
     import_torch.convert("stgcn", {})
