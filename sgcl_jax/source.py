@@ -84,7 +84,7 @@ class Source:
     if self.require_aligned and not clips.metadata.get("aligned"):
       raise errors.DataError(
         f"the bodies in {self.data_dir} are not aligned, which InfoGCN expects;"
-        " to train on them all the same: --config.data.require_aligned=false"
+        " to train on them anyway, set --config.data.require_aligned=false"
       )
     if clips.labels.max() >= self.num_classes:
       raise errors.DataError(

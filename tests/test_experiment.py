@@ -38,6 +38,16 @@ def test_a_directory_without_a_run(tmp_path):
     experiment.open(tmp_path)
 
 
+def test_the_remedy_for_a_damaged_config(tiny_config, tmp_path):
+  record = experiment.make(tiny_config()).record
+  path = tmp_path / "config.json"
+  path.write_text('{"seed": 1')
+  with pytest.raises(errors.WorkdirError, match="remove it and add --config"):
+    workdir.check_evaluation(record, tmp_path)
+  path.unlink()
+  workdir.check_evaluation(record, tmp_path)
+
+
 def test_a_stream_without_a_temperature_is_refused():
   config = command.load_config("configs/ctrgcn_ntu60.py")
   config.data.modality = "bnoe"
@@ -61,7 +71,7 @@ def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
   assert experiment.open(tmp_path).layout == parts.layout
 
 
-# A changed number would change what every resumed run draws.
+# Another number would change the draws of every resumed run.
 NUMBERS = {
   "augment": 0,
   "sampling": 1,

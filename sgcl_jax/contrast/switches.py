@@ -146,9 +146,9 @@ def _check_negatives(settings):
   counts = settings.num_hard_negatives, settings.num_random_negatives
   if settings.negatives == "random" and counts[0] != counts[1]:
     raise errors.ConfigError(
-      "config.contrast.negatives=random draws as many as there would be hard"
-      f" ones: set num_hard_negatives={counts[0]} and num_random_negatives="
-      f"{counts[1]} of config.contrast to one number"
+      "config.contrast.negatives=random draws num_hard_negatives rows: set"
+      f" num_hard_negatives={counts[0]} and num_random_negatives={counts[1]} of"
+      " config.contrast to the same number"
     )
 
 

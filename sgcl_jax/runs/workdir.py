@@ -64,7 +64,7 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     ) from error
   except ValueError as error:
     raise errors.WorkdirError(
-      f"{path} is damaged ({error}); add --config to go on without it"
+      f"{path} is damaged ({error}); remove it and add --config"
     ) from error
 
 
