@@ -2,6 +2,7 @@
 """Turns a config into its parts, once; nothing below takes a whole config."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from sgcl_jax import augment, errors, losses, models, optim, skeletons, source
 from sgcl_jax.contrast import base, switches
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import workdir as runs_workdir
+from sgcl_jax.runs import workdir
 
 # Smallest value of each number that a run can use.
 MINIMA = {
@@ -77,18 +78,18 @@ class Experiment:
   record: dict[str, Any]
 
 
-def open(workdir: str) -> Experiment:
+def open(directory: str | os.PathLike) -> Experiment:
   """Builds the experiment of a run from its `config.json`.
 
   Args:
-    workdir: Directory of the run.
+    directory: Workdir of the run.
 
   Raises:
     WorkdirError: If there is no `config.json`, or if it is damaged.
     ConfigError: As `make`.
     DataError: As `make`.
   """
-  return make(ConfigDict(runs_workdir.read_config(workdir)))
+  return make(ConfigDict(workdir.read_config(directory)))
 
 
 def make(config: ConfigDict) -> Experiment:
@@ -152,7 +153,7 @@ def _check_minima(config):
 
 
 def find_temperature(config: ConfigDict) -> float:
-  """Returns tau: `temperature` if it is set, otherwise that of the stream.
+  """Returns tau: `temperature` if it is set, otherwise the one of its stream.
 
   Raises:
     ConfigError: If the config has no temperature for its split and modality.

@@ -96,7 +96,12 @@ def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
 def load(data_dir: str | os.PathLike, split: str) -> Clips:
   """Loads a split; clips are sorted by name, so that shards do not matter.
 
-  Args and errors are those of `read_clips`.
+  Args:
+    data_dir: A data set written by `data_prep`.
+    split: Name of the split, see `read_clips`.
+
+  Raises:
+    DataError: If the data set or the split is missing, or a file is damaged.
   """
   builder = _builder(data_dir)
   clips = sorted(_read(builder, split), key=lambda clip: clip["name"])

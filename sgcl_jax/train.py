@@ -32,7 +32,7 @@ def run(
   Args:
     parts: Parts of the run.
     directory: Workdir of the run, which holds all that it writes. A run that is
-      already there is resumed; the result equals that of an uninterrupted run.
+      already there is resumed; the result is the same as without interruption.
 
   Returns:
     The content of `summary.json`.

@@ -170,21 +170,21 @@ def _peak_memory():
 
 def describe(parts: experiment.Experiment) -> dict[str, Any]:
   """Returns the setting of a measurement: model, sizes, precision, machine."""
-  config = parts.record
+  record = parts.record
   has_contrast = parts.contrast is not None
   return {
-    "backbone": config["backbone"],
+    "backbone": record["backbone"],
     "skeleton": parts.layout.name,
     "num_persons": parts.source.num_persons,
     "num_classes": parts.source.num_classes,
-    "gcl": config["contrast"]["variant"] if has_contrast else False,
+    "gcl": record["contrast"]["variant"] if has_contrast else False,
     "bank_rows": workload.bank_rows(parts) if has_contrast else 0,
     "batch_size": parts.source.batch_size,
     "frames": parts.clip.shape[2],
-    "width": config["model"]["width"] or 64,
-    "remat": bool(config["model"]["remat"]),
-    "dtype": config["model"]["dtype"] or "float32",
-    "matmul_precision": config["matmul_precision"],
+    "width": record["model"]["width"] or 64,
+    "remat": bool(record["model"]["remat"]),
+    "dtype": record["model"]["dtype"] or "float32",
+    "matmul_precision": record["matmul_precision"],
     "devices": parallel.describe_devices(),
     "cores": cores.count_cores(),
     "jax": jax.__version__,

@@ -142,10 +142,9 @@ def make_contrast_step(parts: experiment.Experiment) -> Callable[..., Any]:
   """Builds the contrast part of a training step alone, forward and backward.
 
   Returns:
-    step((params, memory), batch) -> ((params, memory), squared norm of the
-    gradient). A batch also holds `graph` and `feature`, and the gradient is
-    that of both. The first pair is donated; params and memory come back after
-    the update and after the write.
+    step((params, memory), batch) -> ((params, memory), squared norm). A batch
+    also holds `graph` and `feature`; the norm is of the gradient by both. The
+    pair is donated, and returned with updated params and written memory.
   """
 
   def step(carry, batch):

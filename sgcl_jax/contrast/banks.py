@@ -6,12 +6,12 @@ The instance bank and the semantic bank of paper Sec. 3.2 (Eq. 4).
 
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class InstanceBank:
   """The latest P embeddings of each class, one ring per class.
 
@@ -29,7 +29,7 @@ class InstanceBank:
   num_filled: jax.Array
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class SemanticBank:
   """One running mean per class.
 

@@ -4,9 +4,9 @@
 import math
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 # Below this squared length a vector counts as zero.
 _MIN_SQUARED_NORM = 1e-12

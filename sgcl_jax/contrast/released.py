@@ -8,15 +8,15 @@ is drawn but never trained.
 
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import lax
 
 from sgcl_jax.contrast import base, losses, projection, sampling
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class ClipBank:
   """The latest embedding of each clip of an epoch.
 
@@ -29,7 +29,7 @@ class ClipBank:
   labels: jax.Array
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class Memory:
   """The memory of this contrast.
 

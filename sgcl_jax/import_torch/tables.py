@@ -111,7 +111,7 @@ def _multi_scale(key, path, width):
 def _stack(stack, channels, gcn, first_shortcut):
   """Yields (key, path, features, entries) of each block.
 
-  The entries are those of the spatial norm and of the shortcuts.
+  The entries are the spatial norm and the shortcuts.
   """
   for i, (features, stride) in enumerate(stack):
     key, path = f"l{i + 1}", (f"block_{i}",)
