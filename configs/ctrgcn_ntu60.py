@@ -10,8 +10,8 @@ Top-1 of this stream alone: not measured (paper 90.8, without SkeletonGCL
 
 from configs import common
 
-# <split>_<modality> -> tau. X-Sub joint: Tab. 16; the rest: the authors'
-# scripts.
+# <split>_<modality> -> tau. X-Sub joint is from Tab. 16, the rest from the
+# authors' scripts.
 TEMPERATURES = {
   "xsub_joint": 1.0,
   "xsub_bone": 0.5,

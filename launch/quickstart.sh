@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# From nothing to a trained model: installs into .venv, writes small synthetic
-# raw NTU files, converts them, trains CTR-GCN with SkeletonGCL and evaluates
-# the checkpoint. Run again, it goes on from where it stopped.
+# Installs the project into .venv, writes small synthetic raw NTU files, converts
+# them, trains CTR-GCN with SkeletonGCL and evaluates the checkpoint. The same
+# command resumes it.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 install_project

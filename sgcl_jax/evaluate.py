@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint to scores and a summary; every clip counts once."""
+"""Evaluates a checkpoint: scores and a summary; every clip counts once."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from sgcl_jax import errors, experiment, input_pipeline, state, steps
 from sgcl_jax.devices import parallel
 from sgcl_jax.runs import checkpoint, files, record, scores, workdir
 
-# The backbone's variables -> scores of the clips.
+# Maps the backbone's variables to the scores of the clips.
 Evaluator = Callable[[dict[str, Any]], scores.Scores]
 
 
@@ -31,7 +32,7 @@ def make_eval_step(parts: experiment.Experiment) -> Callable[..., jax.Array]:
 def make_evaluator(
   parts: experiment.Experiment, clips: input_pipeline.Clips
 ) -> Evaluator:
-  """Builds the function that evaluates variables on clips."""
+  """Builds the function that scores clips with given variables."""
   step = make_eval_step(parts)
   batch_size = parallel.padded_size(parts.source.eval_batch_size)
 
@@ -53,18 +54,19 @@ def make_evaluator(
 def run(
   parts: experiment.Experiment, directory: str | os.PathLike
 ) -> dict[str, Any]:
-  """Evaluates the newest checkpoint of a run and writes what it found.
+  """Evaluates the newest checkpoint of a run; writes scores and a summary.
 
   Args:
-    parts: Of the run.
+    parts: Parts of the run.
     directory: Its workdir.
 
   Returns:
     The content of `summary.json`.
 
   Raises:
-    WorkdirError: If the run was trained on inputs of another kind.
-    CheckpointError: If there is no checkpoint, or one of another model.
+    WorkdirError: If the run was trained on other inputs or other classes.
+    CheckpointError: If there is no checkpoint, or if it is damaged or of
+      another model.
     DataError: If the data set is missing, damaged or of another layout.
   """
   clips = parts.source.load_test()
@@ -77,17 +79,14 @@ def finish(
   clips: input_pipeline.Clips,
   evaluator: Evaluator,
 ) -> dict[str, Any]:
-  """Does what `run` does, with clips and evaluator that exist already."""
-  checkpoints = checkpoint.Checkpoints(directory)
-  try:
+  """Does the same as `run`, with clips and an evaluator that already exist."""
+  with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
     if "imported_from" not in metadata:
       workdir.check_evaluation(parts.record, directory)
     variables = checkpoints.restore_model(
       state.variable_shapes(parts.model, parts.clip), parts.identity
     )
-  finally:
-    checkpoints.close()
   _check_classes(metadata, clips, parts.source.data_dir, directory)
   found = evaluator(variables)
   scores.write(scores.find_path(directory, parts.record), found)
@@ -114,9 +113,17 @@ def finish(
 def best_on_test(
   directory: str | os.PathLike, num_epochs: int
 ) -> dict[str, float] | None:
-  """Returns the epoch that was best on the test set: an extra, not the result.
+  """Returns the epoch with the best test accuracy, None without a record.
 
-  It is chosen on the very clips it is measured on.
+  This is extra information, not the result of the run: the epoch is chosen on
+  the clips that it is measured on.
+
+  Args:
+    directory: Workdir of the run.
+    num_epochs: Epochs that the checkpoint has finished.
+
+  Returns:
+    `epoch`, from 1 on, and `top1` in percent.
   """
   lines = [
     line

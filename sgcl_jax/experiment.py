@@ -2,6 +2,7 @@
 """Turns a config into its parts, once; nothing below takes a whole config."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from sgcl_jax import augment, errors, losses, models, optim, skeletons, source
 from sgcl_jax.contrast import base, switches
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import workdir as runs_workdir
+from sgcl_jax.runs import workdir
 
 # Smallest value of each number that a run can use.
 MINIMA = {
@@ -37,28 +38,29 @@ MINIMA = {
   "contrast.num_hard_negatives": 0,
   "contrast.num_random_negatives": 0,
 }
-# Fields of a module that change neither variables nor logits.
+# Fields of a module that do not change its variables or its logits.
 NOT_IDENTITY = ("dropout", "dtype", "remat")
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """The parts of a run: data alone, no open files.
+  """The parts of a run: plain values, no open files.
 
   Attributes:
-    seed: Of all draws.
-    source: Which clips, in which batches.
+    seed: Seed of all random draws.
+    source: The clips of the run and the sizes of its batches.
     schedule: Epochs and learning rates.
     layout: Joint layout.
     clip: Shape of one clip as the model sees it, [1, M, T, V, C].
     model: Backbone, for training and evaluation.
-    transform: From padded clips to network inputs.
-    weights: Of the backbone's loss.
-    contrast: None without one.
-    optimizer: What follows the schedule.
+    transform: Turns padded clips into network inputs, see
+      `augment.make_transform`.
+    weights: Weights of the terms of the backbone's loss.
+    contrast: The contrast, or None if the run has none.
+    optimizer: Settings of the optimizer.
     init_from: Workdir of the run whose backbone this one starts from, or None.
-    identity: What a checkpoint must agree on.
-    record: The whole config, for `config.json`.
+    identity: Fields that a checkpoint must share with this run.
+    record: The whole config, as `config.json` stores it.
   """
 
   seed: int
@@ -76,20 +78,25 @@ class Experiment:
   record: dict[str, Any]
 
 
-def open(workdir: str) -> Experiment:
-  """Returns the experiment of a run, from its `config.json`.
+def open(directory: str | os.PathLike) -> Experiment:
+  """Builds the experiment of a run from its `config.json`.
+
+  Args:
+    directory: Workdir of the run.
 
   Raises:
-    WorkdirError: If there is none.
+    WorkdirError: If there is no `config.json`, or if it is damaged.
+    ConfigError: As `make`.
+    DataError: As `make`.
   """
-  return make(ConfigDict(runs_workdir.read_config(workdir)))
+  return make(ConfigDict(workdir.read_config(directory)))
 
 
 def make(config: ConfigDict) -> Experiment:
   """Resolves and checks a config of `configs/`, and builds each part once.
 
   Raises:
-    ConfigError: Names a key that no run can use, and what it may be.
+    ConfigError: If no run can use a value; names the key and what it may be.
     DataError: If open fields cannot be filled from the data set's metadata.
   """
   config = _resolve(config)
@@ -146,11 +153,22 @@ def _check_minima(config):
 
 
 def find_temperature(config: ConfigDict) -> float:
-  """Returns tau: the one that is set, or the table's for this stream."""
-  if config.contrast.temperature is not None:
-    return config.contrast.temperature
+  """Returns tau: `temperature` if it is set, otherwise the one of its stream.
+
+  Raises:
+    ConfigError: If the config has no temperature for its split and modality.
+  """
+  contrast = config.contrast
+  if contrast.temperature is not None:
+    return contrast.temperature
   stream = f"{config.data.split}_{config.data.modality}"
-  return config.contrast.temperatures[stream]
+  if stream not in contrast.temperatures:
+    raise errors.ConfigError(
+      f"config.contrast.temperatures has no {stream} (split and modality); it"
+      f" has {', '.join(contrast.temperatures)}. Set"
+      " config.contrast.temperature for another stream"
+    )
+  return contrast.temperatures[stream]
 
 
 def _make_contrast(config):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TFRecords to padded batches of whole clips, in an order fixed by the seed."""
+"""Reads TFRecords into padded batches of whole clips, ordered by the seed."""
 
 import dataclasses
 import hashlib
@@ -24,9 +24,9 @@ class Clips:
     names: [n] clip names.
     labels: [n] int32, 0-based.
     frames: [sum of T, M, V, C] float32, the frames of all clips in a row.
-    offsets: [n + 1] where each clip starts.
+    offsets: [n + 1], the first frame of each clip, and the end.
     class_names: Names of the classes by label.
-    metadata: Of the data set, such as `aligned`.
+    metadata: Metadata of the data set, such as `aligned`.
   """
 
   names: np.ndarray
@@ -41,6 +41,7 @@ class Clips:
 
   @property
   def max_frames(self) -> int:
+    """Frames of the longest clip."""
     return int(np.diff(self.offsets).max())
 
   def digest(self) -> str:
@@ -52,7 +53,16 @@ class Clips:
     return digest.hexdigest()
 
   def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:
-    """Returns clips padded with zeros to `max_frames` and to `size` clips."""
+    """Returns clips as one batch, padded with zeros.
+
+    Args:
+      rows: [k] numbers of the clips.
+      size: Clips of the batch, k or more; k by default.
+
+    Returns:
+      `skeleton` [size, max_frames, M, V, C], `num_frames` [size] int32, 1 for
+      added clips, and `label` [size] int32.
+    """
     size = size or len(rows)
     shape = (size, self.max_frames, *self.frames.shape[1:])
     skeleton = np.zeros(shape, np.float32)
@@ -84,7 +94,15 @@ def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
 
 
 def load(data_dir: str | os.PathLike, split: str) -> Clips:
-  """Loads a split, sorted by name, so that shards do not matter."""
+  """Loads a split; clips are sorted by name, so that shards do not matter.
+
+  Args:
+    data_dir: A data set written by `data_prep`.
+    split: Name of the split, see `read_clips`.
+
+  Raises:
+    DataError: If the data set or the split is missing, or a file is damaged.
+  """
   builder = _builder(data_dir)
   clips = sorted(_read(builder, split), key=lambda clip: clip["name"])
   lengths = [len(clip["skeleton"]) for clip in clips]
@@ -102,7 +120,7 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
 
   Raises:
-    DataError: If the data set is missing or names no joint layout.
+    DataError: If the data set is missing or stores no joint layout.
   """
   info = _builder(data_dir).info
   if "layout" not in (info.metadata or {}):
@@ -118,7 +136,7 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def _builder(data_dir):
-  # Late, because it takes half a second; prediction reads no data set. It
+  # Imported late: it takes half a second, and prediction needs no data set. It
   # imports TensorFlow only for functions that are not used here.
   import tensorflow_datasets as tfds
 
@@ -150,7 +168,7 @@ def _read(builder, split):
 
 
 def _decode(features, payload, path, offset):
-  """Returns one clip, or raises DataError with its place in the file."""
+  """Returns one clip; a DataError names its place in the file."""
   try:
     clip = features.deserialize_example_np(payload)
     return {
@@ -167,10 +185,11 @@ def _decode(features, payload, path, offset):
 def train_batches(
   clips: Clips, *, seed: int, epoch: int, repeats: int, batch_size: int
 ) -> Iterator[Batch]:
-  """One epoch: a permutation of (repeat, clip), the incomplete rest dropped.
+  """Yields the batches of one epoch: a permutation of (repeat, clip).
 
-  Each batch also holds `index`, which is repeat * len(clips) + rank of the
-  name, the row of the released code's bank, and `position` in the batch.
+  An incomplete last batch is dropped. Each batch also holds two numbers per
+  clip: `index`, its row in the bank of the released code, which is repeat *
+  len(clips) + rank of its name; and `position`, its place in the batch.
   """
   order = np.random.default_rng((seed, epoch)).permutation(repeats * len(clips))
   for start in range(0, len(order) - batch_size + 1, batch_size):
@@ -181,7 +200,11 @@ def train_batches(
 
 
 def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:
-  """Every clip once, in name order, as (rows, batch padded to one size)."""
+  """Yields every clip once, in name order.
+
+  Yields:
+    (rows, batch): numbers [k] of the clips, and a batch padded to `batch_size`.
+  """
   for start in range(0, len(clips), batch_size):
     rows = np.arange(start, min(start + batch_size, len(clips)))
     yield rows, clips.batch(rows, batch_size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains and evaluates an experiment of configs/; run again, it resumes.
+"""Trains and evaluates an experiment of configs/; the same command resumes it.
 
 python -m sgcl_jax.main --config configs/ctrgcn_ucla.py:modality=bone,gcl=false
 python -m sgcl_jax.main --config configs/agcn_ucla.py --config.seed=2
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     help="train (and then evaluate), or evaluate the newest checkpoint",
   )
   parser.add_argument(
-    "--workdir", help="directory of the run; run again, it is resumed"
+    "--workdir", help="directory of the run; a run found there is resumed"
   )
   parser.add_json("the summary")
   args = parser.parse_args(argv)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(args, config):
-  # Imported late, so that a mistake in the arguments is answered at once.
+  # JAX is imported late, so that mistakes in the arguments show at once.
   from sgcl_jax.devices import set_up
 
   set_up.configure(

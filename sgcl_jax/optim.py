@@ -15,8 +15,8 @@ class Schedule:
   Attributes:
     num_epochs: Epochs of the training.
     base_lr: Rate after the warm-up.
-    warmup_epochs: The rate rises linearly; the first epoch already has
-      1 / warmup_epochs of it.
+    warmup_epochs: Epochs of the linear warm-up; the first epoch trains at
+      `base_lr / warmup_epochs`.
     decay_epochs: 0-based epochs from which the rate is multiplied by
       `decay_rate`.
     decay_rate: Factor of each decay.
@@ -49,9 +49,9 @@ class Sgd:
   """SGD with weight decay added to the gradient, before the momentum.
 
   Attributes:
-    momentum: Of the buffer.
-    nesterov: Whether the update looks ahead.
-    weight_decay: Factor of the parameters in their gradient.
+    momentum: Decay of the momentum buffer.
+    nesterov: Whether to use Nesterov's momentum.
+    weight_decay: Multiple of the parameters that is added to the gradient.
   """
 
   momentum: float

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments, mistakes and ends of commands."""
+"""How commands parse arguments, report mistakes and end."""
 
 import signal
 import subprocess
@@ -34,7 +34,7 @@ def test_fields_and_options_of_a_config():
   assert config.optim.decay_epochs == (1, 2)
   assert args.overrides == ("batch_size", "gcl", "optim.decay_epochs")
   assert (args.config_name, args.json) == ("ctrgcn_ucla", True)
-  # Nothing is left over for the next command.
+  # The next command starts from the defaults again.
   again = parse("--config", CONFIG)
   assert again.config.batch_size == 16 and again.overrides == ()
   assert parse().config is None

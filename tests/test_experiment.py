@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, experiment, randomness
+from sgcl_jax import command, errors, experiment, randomness
 from sgcl_jax.runs import workdir
 
 
@@ -38,6 +38,27 @@ def test_a_directory_without_a_run(tmp_path):
     experiment.open(tmp_path)
 
 
+def test_the_remedy_for_a_damaged_config(tiny_config, tmp_path):
+  record = experiment.make(tiny_config()).record
+  path = tmp_path / "config.json"
+  path.write_text('{"seed": 1')
+  with pytest.raises(errors.WorkdirError, match="remove it and add --config"):
+    workdir.check_evaluation(record, tmp_path)
+  path.unlink()
+  workdir.check_evaluation(record, tmp_path)
+
+
+def test_a_stream_without_a_temperature_is_refused():
+  config = command.load_config("configs/ctrgcn_ntu60.py")
+  config.data.modality = "bnoe"
+  with pytest.raises(errors.ConfigError, match="has no xsub_bnoe"):
+    experiment.make(config)
+  config.data.split = "xset"
+  config.data.modality = "bone"
+  with pytest.raises(errors.ConfigError, match="has no xset_bone .*xsub_bone"):
+    experiment.make(config)
+
+
 def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
   bones = [[str(j), str(j - 1)] for j in range(1, 20)]
   layout = {"name": "chain", "joints": [str(j) for j in range(20)]}
@@ -50,7 +71,7 @@ def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
   assert experiment.open(tmp_path).layout == parts.layout
 
 
-# A changed number would change what every resumed run draws.
+# Another number would change the draws of every resumed run.
 NUMBERS = {
   "augment": 0,
   "sampling": 1,

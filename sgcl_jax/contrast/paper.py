@@ -15,7 +15,12 @@ from sgcl_jax.contrast import banks, base, losses, projection, sampling
 
 @struct.dataclass
 class Banks:
-  """The memory of this contrast; None for a bank that is not used."""
+  """The memory of this contrast.
+
+  Attributes:
+    instance: The instance bank, or None if it is not used.
+    semantic: The semantic bank, or None if it is not used.
+  """
 
   instance: banks.InstanceBank | None
   semantic: banks.SemanticBank | None
@@ -41,21 +46,22 @@ def make(
   Args:
     num_classes: L.
     temperature: tau.
-    memory: `both` banks, `instance` or `semantic` (Tab. 5).
-    source: What is contrasted, `graph` or `feature` (Tab. 4).
+    memory: Banks to use: `both`, `instance` or `semantic` (Tab. 5).
+    source: The output to contrast, `graph` or `feature` (Tab. 4).
     loss: `infonce` or `triplet` (Tab. 7).
-    margin: Of the triplet loss.
-    projection_layers: 1, 0 for none, 2 for an MLP (Tab. 12).
+    margin: Margin of the triplet loss.
+    projection_layers: 0 for no projection, 1 dense layer, 2 for an MLP
+      (Tab. 12).
     features: Embedding width D.
     rows_per_class: P of the instance bank.
     momentum: alpha of the semantic bank (Eq. 4).
-    draws: Rows of the instance bank that an anchor is contrasted with.
-    cold_start: What an anchor does while the bank holds fewer: `skip` or
-      `partial`.
+    draws: Number of rows of the instance bank that each anchor draws.
+    cold_start: `skip` leaves an anchor out while the bank holds fewer rows than
+      that, `partial` uses the rows it holds.
 
   Returns:
-    A contrast with the terms `instance` and `semantic`, as far as their banks
-    are used.
+    A contrast with one term for each bank that is used, `instance` and
+    `semantic`.
   """
   settings = _Settings(
     num_classes,
@@ -145,7 +151,7 @@ def _check_data(settings, histogram, class_names, num_epochs, repeats):
 
 
 def _fill(memory):
-  """Returns written rows and rows, of the instance bank if there is one."""
+  """Returns (written rows, all rows), of the instance bank if it is used."""
   if memory.instance is None:
     seen = memory.semantic.seen
     return jnp.sum(seen, dtype=float), jnp.asarray(seen.size, float)

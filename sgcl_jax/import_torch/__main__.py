@@ -3,15 +3,17 @@
 
 python -m sgcl_jax.import_torch --backbone ctrgcn --checkpoint X.pt --out DIR
 
---config says which split and modality the weights are for, as in
+--config names the split and the modality of the weights, as in
 --config configs/ctrgcn_ntu60.py:split=xview,modality=bone.
 """
+
+from collections.abc import Sequence
 
 from sgcl_jax import command
 from sgcl_jax.import_torch import tables, write
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.import_torch", __doc__)
   parser.add_argument(
@@ -21,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     "--checkpoint", required=True, help="a .pt or .pth file of weights"
   )
   parser.add_argument(
-    "--out", required=True, help="the workdir to write, for evaluation"
+    "--out", required=True, help="workdir to write, new or empty"
   )
   parser.add_config()
   args = parser.parse_args(argv)

@@ -27,10 +27,10 @@ def create(
   """Builds a backbone.
 
   Args:
-    name: One of `BACKBONES`, or `package.module:create` for your own, which is
-      called with the same arguments.
+    name: One of `BACKBONES`, or `package.module:create` for your own; your
+      function is called with the other arguments.
     num_classes: L.
-    skeleton: A layout or its name.
+    skeleton: A layout, or anything that `skeletons.get` takes.
     num_persons: M.
     **overrides: Further fields of the module. Training sets `axis_name`, the
       axis of the replicas, which `layers.BatchNorm` needs.
@@ -57,24 +57,28 @@ def create(
 
 
 def adapt(
-  name: str, *, modality: str, skeleton: skeletons.Skeleton, fields: dict
-) -> tuple[dict, str]:
-  """Applies the rules of a backbone on its stream.
+  name: str,
+  *,
+  modality: str,
+  skeleton: skeletons.Skeleton,
+  fields: dict[str, Any],
+) -> tuple[dict[str, Any], str]:
+  """Applies the rules of a backbone for its stream.
 
-  A module that holds a backbone may have a function `adapt` of the same
-  arguments but the name, as `infogcn` has.
+  The rules are the function `adapt` of the backbone's module, such as
+  `infogcn.adapt`. It is optional, and takes the same arguments except `name`.
 
   Args:
-    name: As for `create`.
+    name: Name of the backbone, as for `create`.
     modality: Stream of the experiment.
     skeleton: Joint layout.
     fields: Overrides of the module.
 
   Returns:
-    The overrides, and the modality that the transform makes for the backbone.
+    The overrides, and the modality that the transform has to make.
 
   Raises:
-    ConfigError: If they contradict each other.
+    ConfigError: If the fields and the modality contradict each other.
   """
   module, _ = _find(name)
   if not hasattr(module, "adapt"):

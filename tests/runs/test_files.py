@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or as before; directories with one writer."""
+"""Files are replaced whole or not at all; a directory has one writer."""
 
 import json
 
