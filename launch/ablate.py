@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse(argv):
-  parser = command.Parser("launch/ablate", __doc__)
+  parser = command.Parser("launch/ablate.py", __doc__)
   parser.add_config(default="configs/ctrgcn_ntu60.py")
   parser.add_argument(
     "--table",

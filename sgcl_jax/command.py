@@ -65,11 +65,11 @@ class Parser(argparse.ArgumentParser):
     """Declares `--help` and `--version`.
 
     Args:
-      module: Name of the command in `python -m <module>`.
+      module: Name of the command in `python -m <module>`, or its file `*.py`.
       description: Text for `--help`, usually the module's docstring.
     """
     super().__init__(
-      f"python -m {module}",
+      f"python {module}" if module.endswith(".py") else f"python -m {module}",
       description=description,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False,
@@ -93,9 +93,10 @@ class Parser(argparse.ArgumentParser):
   def add_config(self, default: str | None = None) -> None:
     """Declares `--config FILE[:options]` and its fields `--config.<key>=...`.
 
-    The parsed arguments get three attributes: `config`, the ConfigDict, or None
-    without the option; `config_name`, the file's name without its suffix; and
-    `overrides`, the keys that were set with `--config.<key>=...`.
+    The parsed arguments get four attributes: `config`, the ConfigDict, or None
+    without the option; `config_name`, the file's name without its suffix;
+    `overrides`, the keys that were set with `--config.<key>=...`; and
+    `pending`, the arguments that set them, if there is no config for them.
 
     Args:
       default: Value of `--config` if the option is missing.
@@ -122,15 +123,16 @@ class Parser(argparse.ArgumentParser):
     parsed, rest = self.parse_known_args(args, namespace)
     if self._has_config:
       parsed.config_name = None
-      parsed.overrides = ()
+      parsed.overrides = parsed.pending = ()
       if parsed.config is not None:
         file, _, _ = parsed.config.partition(":")
         parsed.config_name = pathlib.Path(file).stem
-        parsed.config, rest, parsed.overrides = _override(
+        parsed.config, parsed.overrides = override(
           load_config(parsed.config), rest
         )
-      elif any(argument.startswith("--config.") for argument in rest):
-        raise errors.ConfigError("--config.<key>=... needs --config FILE")
+        return parsed
+      if rest and rest[0].startswith("--config."):
+        parsed.pending, rest = tuple(rest), []
     if rest:
       raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}")
     return parsed
@@ -142,10 +144,22 @@ class Parser(argparse.ArgumentParser):
 
 def require_config(args: argparse.Namespace) -> ConfigDict:
   """Returns the config of parsed arguments, or raises ConfigError."""
-  if args.config is None:
+  config = find_config(args)
+  if config is None:
     raise errors.ConfigError(
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"
     )
+  return config
+
+
+def find_config(args: argparse.Namespace) -> ConfigDict | None:
+  """Returns the config of parsed arguments, None without one.
+
+  Raises:
+    ConfigError: If fields are set without a config.
+  """
+  if args.pending:
+    raise errors.ConfigError(f"{args.pending[0]} needs --config FILE")
   return args.config
 
 
@@ -205,15 +219,21 @@ def _locate(error, path):
   return f"{path}, line {lines[-1]}: {text}" if lines else f"{path}: {text}"
 
 
-def _override(config, rest):
-  """Sets the fields `--config.<key>=...`.
+def override(
+  config: ConfigDict, arguments: Sequence[str]
+) -> tuple[ConfigDict, tuple[str, ...]]:
+  """Sets fields of a config by `--config.<key>=<value>`.
 
   Returns:
-    The config, the other arguments, and the keys that were set.
+    The config, and the keys that were set.
+
+  Raises:
+    ConfigError: If a key is unknown or a value has a wrong type, or if there
+      are other arguments.
   """
   known = list(_flatten(config))
   keys = []
-  for argument in rest:
+  for argument in arguments:
     if argument.startswith("--config."):
       key = argument.removeprefix("--config.").partition("=")[0]
       if key not in known:
@@ -223,7 +243,7 @@ def _override(config, rest):
       keys.append(key)
   # Not the global flags: two commands in one process would define them twice.
   values = flags.FlagValues()
-  argv = ["", *rest]
+  argv = ["", *arguments]
   try:
     holder = config_flags.DEFINE_config_dict(
       "config", config, flag_values=values, sys_argv=argv
@@ -233,7 +253,9 @@ def _override(config, rest):
     raise errors.ConfigError(f"unknown option --{error.flagname}") from error
   except (flags.Error, ValueError, TypeError) as error:
     raise errors.ConfigError(_in_one_line(error)) from error
-  return holder.value, left, tuple(keys)
+  if left:
+    raise errors.ConfigError(f"unexpected arguments: {' '.join(left)}")
+  return holder.value, tuple(keys)
 
 
 def _flatten(config, prefix=""):

@@ -38,6 +38,13 @@ MINIMA = {
   "contrast.num_hard_negatives": 0,
   "contrast.num_random_negatives": 0,
 }
+# Further fields that `make` reads.
+REQUIRED = (
+  *("seed", "preset", "backbone", "skeleton", "num_persons", "init_from"),
+  *("gcl", "matmul_precision", "data.dir", "data.prepare", "data.split"),
+  *("data.train_split", "data.test_split", "data.modality", "data.transform"),
+  *("data.max_angle", "data.require_aligned", "contrast.variant"),
+)
 # Fields of a module that do not change its variables or its logits.
 NOT_IDENTITY = ("dropout", "dtype", "remat")
 
@@ -99,6 +106,7 @@ def make(config: ConfigDict) -> Experiment:
     ConfigError: If no run can use a value; names the key and what it may be.
     DataError: If open fields cannot be filled from the data set's metadata.
   """
+  _check_keys(config)
   config = _resolve(config)
   _check_minima(config)
   layout = skeletons.get(config.skeleton)
@@ -125,6 +133,16 @@ def make(config: ConfigDict) -> Experiment:
     identity=_make_identity(config, fields),
     record=config.to_dict(),
   )
+
+
+def _check_keys(config):
+  known = workdir.flatten(config.to_dict())
+  for key in (*REQUIRED, *MINIMA):
+    if key not in known:
+      raise errors.ConfigError(
+        f"config.{key} is missing: the config belongs to another version of"
+        " sgcl_jax; pass --config FILE of this one"
+      )
 
 
 def _resolve(config):

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
   if args.config is None and args.mode == "evaluate" and args.workdir:
     config = ConfigDict(workdir.read_config(args.workdir))
+    config, _ = command.override(config, args.pending)
   else:
     config = command.require_config(args)
   with command.messages(args.json):

@@ -46,7 +46,6 @@ def test_fields_and_options_of_a_config():
     (["--config", CONFIG, "bone"], "unexpected arguments: bone"),
     (["--config", CONFIG, "--speed=3"], "unknown option --speed"),
     (["--speed=3"], "unexpected arguments: --speed=3"),
-    (["--config.seed=2"], "--config.<key>=... needs --config FILE"),
     (["--config", "absent.py"], "there is no config file absent.py"),
     (["--config", CONFIG, "--config.batch_size=many"], "batch_size=many"),
     (
@@ -61,6 +60,14 @@ def test_arguments_that_make_no_sense(argv, message):
     parse(*argv)
   assert message in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+def test_fields_without_a_config():
+  args = parse("--config.seed=2")
+  with pytest.raises(errors.ConfigError, match="seed=2 needs --config FILE"):
+    command.require_config(args)
+  config, keys = command.override(command.load_config(CONFIG), args.pending)
+  assert (config.seed, keys) == (2, ("seed",))
 
 
 @pytest.mark.parametrize(

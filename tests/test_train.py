@@ -325,6 +325,20 @@ def test_a_damaged_or_missing_checkpoint_is_named(finished, tmp_path, tiny):
     evaluate.run(tiny(), copy)
 
 
+def test_a_checkpoint_of_another_version_is_only_evaluated(
+  finished, tmp_path, tiny
+):
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  for path in copy.glob("checkpoints/*/metadata/metadata"):
+    metadata = json.loads(path.read_text())
+    assert metadata.pop("format") == checkpoint.FORMAT
+    path.write_text(json.dumps(metadata))
+  assert evaluate.run(tiny(), copy)["num_clips"] == 13
+  with pytest.raises(errors.CheckpointError, match="but not resumed"):
+    train.run(tiny(**{"optim.num_epochs": 4}), copy)
+
+
 def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny):
   """The remedy in the message works in the same workdir."""
   workdir = tmp_path / "run"

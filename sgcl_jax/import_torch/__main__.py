@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_config()
   args = parser.parse_args(argv)
-  write.run(args.backbone, args.checkpoint, args.out, args.config)
+  write.run(args.backbone, args.checkpoint, args.out, command.find_config(args))
 
 
 if __name__ == "__main__":

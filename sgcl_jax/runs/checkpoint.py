@@ -15,6 +15,8 @@ TrainState = state.TrainState
 
 # Metadata value for fields that imported weights do not store: fits any config.
 ANY = "any"
+# Changes with the layout of the item `training`.
+FORMAT = 2
 
 
 class Checkpoints:
@@ -51,7 +53,7 @@ class Checkpoints:
       args=ocp.args.Composite(
         model=ocp.args.StandardSave(model),
         training=ocp.args.StandardSave(training),
-        metadata=ocp.args.JsonSave(metadata),
+        metadata=ocp.args.JsonSave({**metadata, "format": FORMAT}),
       ),
     )
     assert saved, f"{self.path} has a checkpoint of step {int(state.step)}"
@@ -93,6 +95,11 @@ class Checkpoints:
       model: Fields of the model that the metadata must share.
     """
     self.check_model(model)
+    if self.metadata().get("format") != FORMAT:
+      raise errors.CheckpointError(
+        f"{self.path}: another version of sgcl_jax wrote the checkpoint; it can"
+        " be evaluated, but not resumed: use another --workdir"
+      )
     variables, training = _split(state)
     items = self._restore(
       model=ocp.args.StandardRestore(_abstract(variables)),
