@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.import_torch", __doc__)
   parser.add_argument(
-    "--backbone", required=True, choices=sorted(tables.TABLES)
+    "--backbone",
+    required=True,
+    choices=sorted(tables.TABLES),
+    help="the model that the weights are for",
   )
   parser.add_argument(
     "--checkpoint", required=True, help="a .pt or .pth file of weights"

@@ -96,7 +96,8 @@ def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
   """Makes the directory, locks it for this training and writes config.json.
 
   Raises:
-    WorkdirError: If another process trains there.
+    WorkdirError: If another process trains there, or if the run began with
+      another config.
   """
   path = pathlib.Path(workdir)
   path.mkdir(parents=True, exist_ok=True)
@@ -104,6 +105,8 @@ def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
     f"another process trains in {workdir}; stop it or use another --workdir"
   )
   with files.claim(path, refusal):
+    # A run may have begun and ended since the caller's own check.
+    check_resume(record, path)
     write_config(path, record)
     yield
 
