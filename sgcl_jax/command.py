@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import traceback
@@ -241,6 +242,8 @@ def override(
         hint = f"; did you mean config.{close[0]}?" if close else ""
         raise errors.ConfigError(f"unknown key config.{key}{hint}")
       keys.append(key)
+    elif re.match(r"-\D", argument):  # Not a negative number: a value.
+      raise errors.ConfigError(f"unknown option {argument.partition('=')[0]}")
   # Not the global flags: two commands in one process would define them twice.
   values = flags.FlagValues()
   argv = ["", *arguments]
@@ -249,8 +252,6 @@ def override(
       "config", config, flag_values=values, sys_argv=argv
     )
     left = values(argv)[1:]
-  except flags.UnrecognizedFlagError as error:
-    raise errors.ConfigError(f"unknown option --{error.flagname}") from error
   except (flags.Error, ValueError, TypeError) as error:
     raise errors.ConfigError(_in_one_line(error)) from error
   if left:

@@ -32,6 +32,8 @@ def test_fields_and_options_of_a_config():
     False,
   )
   assert config.optim.decay_epochs == (1, 2)
+  negative = parse("--config", CONFIG, "--config.data.max_angle", "-5")
+  assert negative.config.data.max_angle == -5
   assert args.overrides == ("batch_size", "gcl", "optim.decay_epochs")
   assert (args.config_name, args.json) == ("ctrgcn_ucla", True)
   # The next command starts from the defaults again.
@@ -45,6 +47,8 @@ def test_fields_and_options_of_a_config():
   [
     (["--config", CONFIG, "bone"], "unexpected arguments: bone"),
     (["--config", CONFIG, "--speed=3"], "unknown option --speed"),
+    (["--config", CONFIG, "--noconfig.gcl"], "unknown option --noconfig.gcl"),
+    (["--config", CONFIG, "-config.seed=3"], "unknown option -config.seed"),
     (["--speed=3"], "unexpected arguments: --speed=3"),
     (["--config", "absent.py"], "there is no config file absent.py"),
     (["--config", CONFIG, "--config.batch_size=many"], "batch_size=many"),

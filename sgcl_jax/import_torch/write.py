@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -67,13 +68,9 @@ def run(
     opt_state=None,
     memory=None,
   )
-  out.mkdir(parents=True, exist_ok=True)
-  workdir.write_config(out, parts.record)
   metadata = {"model": identity, "epoch": 0, "seed": None}
-  with contextlib.closing(
-    checkpoint.Checkpoints(out, writable=True)
-  ) as checkpoints:
-    checkpoints.save(imported, {**metadata, "imported_from": str(path)})
+  metadata["imported_from"] = str(path)
+  _save(out, parts.record, imported, metadata)
   data = parts.record["data"]
   print(
     f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
@@ -82,6 +79,20 @@ def run(
     f" {data['modality']}, unless --config says otherwise\n"
     f"next: python -m sgcl_jax.main --mode=evaluate --workdir {out}"
   )
+
+
+def _save(out, record, imported, metadata):
+  """Writes the run whole, or leaves `out` empty."""
+  out.mkdir(parents=True, exist_ok=True)
+  try:
+    workdir.write_config(out, record)
+    with contextlib.closing(
+      checkpoint.Checkpoints(out, writable=True)
+    ) as checkpoints:
+      checkpoints.save(imported, metadata)
+  except BaseException:
+    shutil.rmtree(out)
+    raise
 
 
 def _find_config(identity):
