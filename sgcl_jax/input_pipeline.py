@@ -136,8 +136,8 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def _builder(data_dir):
-  # Imported late: it takes half a second, and prediction needs no data set. It
-  # imports TensorFlow only for functions that are not used here.
+  # Imported late, as it takes half a second. It imports TensorFlow only for
+  # functions that are not used here.
   import tensorflow_datasets as tfds
 
   path = pathlib.Path(data_dir)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the README shows, run as it stands, and the names in the docs."""
 
+import ast
 import json
 import pathlib
 import re
@@ -82,3 +83,41 @@ def test_files_it_names_exist(page):
   named = {ROOT / name for name in PATH.findall(text)}
   missing = [path for path in sorted(linked | named) if not path.exists()]
   assert not missing
+
+
+def read_names(path):
+  """Returns what a module defines at its top, and `Class.method`."""
+  names = set()
+  for node in ast.parse(path.read_text()).body:
+    for target in getattr(node, "targets", []):
+      names.add(ast.unparse(target))
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+      names.add(node.name)
+      names |= {
+        f"{node.name}.{child.name}"
+        for child in ast.iter_child_nodes(node)
+        if isinstance(child, ast.FunctionDef)
+      }
+  return names
+
+
+def test_the_guide_to_the_code_names_what_exists():
+  text = " ".join((ROOT / "docs" / "CODE.md").read_text().split())
+  pairs = re.findall(r"`([\w/]+\.py):([\w.]+)`", text)
+  assert len(pairs) > 50
+  names = {
+    path: read_names(path)
+    for folder in ("sgcl_jax", "data_prep", "configs", "launch")
+    for path in (ROOT / folder).rglob("*.py")
+  }
+  # A file that was named before may be named without its directory.
+  unknown = [
+    f"{file}:{name}"
+    for file, name in pairs
+    if not any(
+      name in found
+      for path, found in names.items()
+      if str(path).endswith(f"/{file}")
+    )
+  ]
+  assert not unknown

@@ -155,8 +155,8 @@ def instance_loss(
     draws,
     cold_start,
   )
-  positive = gather(similarity, chosen.positives, chosen.positive_mask)
-  negative = gather(similarity, chosen.negatives, chosen.negative_mask)
+  positive = take_columns(similarity, chosen.positives, chosen.positive_mask)
+  negative = take_columns(similarity, chosen.negatives, chosen.negative_mask)
   sides = positive, negative, chosen.positive_mask, chosen.negative_mask
   return Sums(*pair_loss(*sides), summarize(*sides))
 
@@ -286,7 +286,7 @@ def _normalize_anchors(embeddings, rows):
   return projection.normalize(embeddings.astype(dtype))
 
 
-def gather(
+def take_columns(
   similarity: jax.Array, columns: jax.Array, mask: jax.Array
 ) -> jax.Array:
   """Returns the chosen similarities [N, K], 0 where the mask is false.

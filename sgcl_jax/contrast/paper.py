@@ -96,11 +96,11 @@ def _init(settings, key, outputs, num_rows=None):
   params, width = projection.init(settings.head, key, contrasted)
   num_classes = settings.num_classes
   instance = semantic = None
-  if settings.memory != "semantic":
+  if settings.memory in ("both", "instance"):
     instance = banks.init_instance_bank(
       num_classes, settings.rows_per_class, width
     )
-  if settings.memory != "instance":
+  if settings.memory in ("both", "semantic"):
     semantic = banks.init_semantic_bank(num_classes, width)
   return params, Banks(instance, semantic)
 

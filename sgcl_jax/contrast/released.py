@@ -180,12 +180,12 @@ def instance_loss(
     lax.stop_gradient(similarity), labels, bank, keys, draws, cold_start
   )
   positive_mask = drawn.positive_mask
-  positive = losses.gather(similarity, drawn.positives, positive_mask)
+  positive = losses.take_columns(similarity, drawn.positives, positive_mask)
   # Gather the two kinds separately: a row may be in both, and the columns of
-  # one `gather` have to be distinct.
+  # one `take_columns` have to be distinct.
   masks = drawn.hard_mask, drawn.random_mask
   sides = [
-    losses.gather(similarity, columns, mask)
+    losses.take_columns(similarity, columns, mask)
     for columns, mask in zip((drawn.hard, drawn.random), masks, strict=True)
   ]
   terms = [

@@ -26,6 +26,21 @@ def create(
 ) -> nn.Module:
   """Builds a backbone.
 
+  A backbone of your own is a Flax module that keeps to these rules:
+
+  * `__call__(x, train=False)`, `train` given by position, returns (logits,
+    graph), in single precision at least.
+  * It has a field `axis_name`, the axis of the replicas in training. Use
+    `layers.BatchNorm` and `layers.Dropout` with it: flax's own would give each
+    replica other statistics or all the same mask.
+  * Its variables are in the collections `params`, `batch_stats` and `constants`
+    (not trained); its random streams are `dropout` and `latent`.
+  * It may sow `feature` [N, F] into `intermediates`, for
+    `contrast.source=feature`.
+  * Further fields are overrides: a config of your own adds them to
+    `config.model`.
+  * A function `adapt` beside it may change the overrides, see `adapt`.
+
   Args:
     name: One of `BACKBONES`, or `package.module:create` for your own; your
       function is called with the other arguments.

@@ -62,5 +62,7 @@ def apply_eval(
 
 def _collect(logits, graph, collections):
   sown = collections.get("intermediates", {})
-  feature, latent = (sown.get(name, (None,))[0] for name in Outputs._fields[2:])
+  feature, latent = (
+    sown.get(name, (None,))[0] for name in ("feature", "latent")
+  )
   return Outputs(logits, graph, feature, latent)
