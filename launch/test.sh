@@ -12,5 +12,6 @@ install_project test
 }
 .venv/bin/ruff check --quiet .
 # Two processes: compilation, most of the time, does not use several cores. More
-# would need more memory than a small machine has.
-exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+# would need more memory than a small machine has. The one that finishes first
+# takes over tests of the other.
+exec .venv/bin/python -m pytest -n 2 --dist worksteal "$@"

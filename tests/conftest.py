@@ -3,8 +3,10 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import tempfile
 
 import jax
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 
 from configs import ctrgcn_ucla
 from data_prep import ntu60, records, synthetic, tfrecord
-from sgcl_jax import experiment
+from sgcl_jax import command, experiment
+from sgcl_jax.devices import set_up
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -32,6 +35,9 @@ TINY = {
   "contrast.num_hard_negatives": 8,
   "contrast.num_random_negatives": 8,
 }
+
+# The cache keeps programs that take at least this long to compile.
+MIN_CACHED_SECONDS = 0.3
 
 
 @pytest.fixture
@@ -64,6 +70,22 @@ def dtype(request):
 
 def pytest_addoption(parser):
   parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_configure(config):
+  """Makes a compilation cache for all processes of this session."""
+  if hasattr(config, "workerinput"):  # pytest-xdist's; inherits the variables.
+    return
+  cache = tempfile.TemporaryDirectory(
+    prefix="sgcl_jax_tests_", ignore_cleanup_errors=True
+  )
+  config.add_cleanup(cache.cleanup)
+  for name, value in {
+    "jax_compilation_cache_dir": cache.name,
+    "jax_persistent_cache_min_compile_time_secs": MIN_CACHED_SECONDS,
+  }.items():
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -148,8 +170,22 @@ def tiny(tiny_config):
   return lambda *args, **fields: experiment.make(tiny_config(*args, **fields))
 
 
+@pytest.fixture(scope="session")
+def list_fields(tiny_data):
+  """Returns a maker of `--config` and its fields for runs of seconds."""
+
+  def make(config, **overrides):
+    fields = {**TINY, "data.dir": tiny_data, **overrides}
+    return [
+      f"--config=configs/{config}.py",
+      *(f"--config.{key}={value}" for key, value in fields.items()),
+    ]
+
+  return make
+
+
 @pytest.fixture
-def run_main(tiny_data):
+def run_main(list_fields):
   """Returns a runner of `python -m sgcl_jax.<module>` for runs of seconds."""
 
   def run(
@@ -160,10 +196,8 @@ def run_main(tiny_data):
     popen=False,
     **overrides,
   ):
-    fields = {**TINY, "data.dir": tiny_data, **overrides}
-    command = [sys.executable, "-m", f"sgcl_jax.{module}"]
-    command += ["--config", f"configs/{config}.py"]
-    command += [f"--config.{key}={value}" for key, value in fields.items()]
+    line = [sys.executable, "-m", f"sgcl_jax.{module}"]
+    line += [*list_fields(config, **overrides), *map(str, args)]
     flags = f"--xla_force_host_platform_device_count={devices}"
     options = {
       "cwd": ROOT,
@@ -176,9 +210,35 @@ def run_main(tiny_data):
       "stderr": subprocess.PIPE,
       "text": True,
     }
-    command += map(str, args)
     if popen:
-      return subprocess.Popen(command, **options)
-    return subprocess.run(command, timeout=300, **options)
+      return subprocess.Popen(line, **options)
+    return subprocess.run(line, timeout=300, **options)
 
   return run
+
+
+@pytest.fixture
+def call_main(monkeypatch, capfd):
+  """Returns a function that calls a command's `main` in this process.
+
+  (main, *args) -> what `subprocess.run` returns. It saves the seconds that a
+  new process needs to start. The devices stay those of this process.
+  """
+  monkeypatch.setattr(set_up, "configure", lambda *_, **__: None)
+  monkeypatch.chdir(ROOT)
+  cached = jax.config.jax_enable_compilation_cache
+
+  def call(main, *args):
+    args = [str(arg) for arg in args]
+    capfd.readouterr()
+    code = 0
+    try:
+      command.run(lambda: main(args))
+    except SystemExit as end:
+      code = end.code
+    return subprocess.CompletedProcess(args, code, *capfd.readouterr())
+
+  handler = signal.getsignal(signal.SIGTERM)
+  yield call
+  signal.signal(signal.SIGTERM, handler)
+  jax.config.update("jax_enable_compilation_cache", cached)

@@ -2,11 +2,13 @@
 """The paper's tables: every row is a valid run; one table is trained."""
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from configs import ctrgcn_ntu60, tables
@@ -47,8 +49,20 @@ def quickstart_data(make_ntu_data):
   return make_ntu_data(13)
 
 
+@pytest.fixture(scope="module")
+def script():
+  """The script as a module."""
+  spec = importlib.util.spec_from_file_location(
+    "ablate", ROOT / "launch" / "ablate.py"
+  )
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
 @pytest.fixture
-def ablate(quickstart_data, tmp_path):
+def arguments(quickstart_data, tmp_path):
+  """Returns a maker of the script's arguments, for runs of seconds."""
   fields = {
     "backbone": "tests.tiny:create",
     "data.dir": quickstart_data,
@@ -61,17 +75,35 @@ def ablate(quickstart_data, tmp_path):
     "contrast.num_random_negatives": 4,
   }
 
-  def run(*args):
+  def make(*args):
     if args[1] == "18":  # Its rows set it.
       del fields["contrast.num_hard_positives"]
-    command = [sys.executable, "launch/ablate.py", "--out", tmp_path / "out"]
-    command += ["--config", "configs/ctrgcn_ntu60.py"]
-    command += [f"--config.{key}={value}" for key, value in fields.items()]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return [
+      *("--out", tmp_path / "out", "--config", "configs/ctrgcn_ntu60.py"),
+      *(f"--config.{key}={value}" for key, value in fields.items()),
+      *args,
+    ]
+
+  return make
+
+
+@pytest.fixture
+def ablate(script, arguments, call_main, monkeypatch):
+  """Returns a runner of the script's `main` in this process."""
+  # Other tests use what this process has compiled.
+  monkeypatch.setattr(jax, "clear_caches", lambda: None)
+  return lambda *args: call_main(script.main, *arguments(*args))
+
+
+@pytest.fixture
+def ablate_in_a_process(arguments):
+  """Returns a runner of the script."""
+
+  def run(*args):
     return subprocess.run(
-      [*command, *args],
+      [sys.executable, "launch/ablate.py", *arguments(*args)],
       cwd=ROOT,
-      env=environment,
+      env={**os.environ, "PYTHONPATH": str(ROOT)},
       capture_output=True,
       text=True,
       timeout=300,
@@ -85,9 +117,11 @@ def read(path):
     return list(csv.DictReader(file))
 
 
-def test_a_table_is_trained_resumed_and_written(ablate, tmp_path):
+def test_a_table_is_trained_resumed_and_written(
+  ablate, ablate_in_a_process, tmp_path
+):
   out = tmp_path / "out"
-  result = ablate("--table", "3")
+  result = ablate_in_a_process("--table", "3")
   assert result.returncode == 0, result.stderr
   names = ["gcl=False", "contrast.memory=batch", "default"]
   runs = {path.parent.name: path for path in out.glob("*/seed1")}

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from sgcl_jax import main
 from sgcl_jax.runs import record
 
 MISTAKES = {
@@ -50,23 +51,42 @@ MISTAKES = {
 }  # fmt: skip
 
 
+def assert_mistake(result, case, tmp_path, data):
+  """Checks the exit code, and the one line that names the mistake."""
+  assert result.returncode == 1
+  lines = result.stderr.splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+  _, message = MISTAKES[case]
+  assert message.format(tmp=tmp_path, data=data) in lines[0]
+  assert len(lines[0]) < 300
+  assert not list(tmp_path.rglob("checkpoints"))
+
+
+def list_arguments(case, tmp_path, data):
+  args, _ = MISTAKES[case]
+  return [arg.format(tmp=tmp_path, data=data) for arg in args]
+
+
 @pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_is_answered_in_one_line(case, tmp_path, tiny_data):
-  args, message = MISTAKES[case]
-  values = {"tmp": tmp_path, "data": tiny_data}
+def test_a_mistake_is_answered_in_one_line(
+  case, tmp_path, tiny_data, call_main
+):
+  args = list_arguments(case, tmp_path, tiny_data)
+  result = call_main(main.main, *args)
+  assert_mistake(result, case, tmp_path, tiny_data)
+
+
+# The first is found before JAX is imported, the second after the data is read.
+@pytest.mark.parametrize("case", ["unknown key", "joints"])
+def test_a_mistake_ends_the_process(case, tmp_path, tiny_data):
   result = subprocess.run(
     [sys.executable, "-m", "sgcl_jax.main"]
-    + [arg.format(**values) for arg in args],
+    + list_arguments(case, tmp_path, tiny_data),
     capture_output=True,
     text=True,
     timeout=120,
   )
-  assert result.returncode == 1
-  lines = result.stderr.splitlines()
-  assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
-  assert message.format(**values) in lines[0]
-  assert len(lines[0]) < 300
-  assert not list(tmp_path.rglob("checkpoints"))
+  assert_mistake(result, case, tmp_path, tiny_data)
 
 
 def test_help_is_no_failure():

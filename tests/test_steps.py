@@ -8,6 +8,7 @@ import pytest
 from configs import ctrgcn_ucla, infogcn_ucla
 from sgcl_jax import experiment, input_pipeline, randomness, state, steps
 from sgcl_jax.devices import parallel
+from tests import fast
 from tests.conftest import TINY
 
 
@@ -57,11 +58,7 @@ def run_replicas(parts, clips, num_replicas, count=5, noise=0.0):
     contrast=parts.contrast,
     optimizer=optimizer,
   )
-  mapped = jax.jit(
-    jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)),
-    # Each program runs only a few times, so compilation takes most of the time.
-    compiler_options={"xla_backend_optimization_level": 0},
-  )
+  mapped = fast.jit(jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)))
   logged = []
   for batch in make_batches(clips, count):
     if exact:

@@ -14,8 +14,10 @@ import pytest
 
 from configs import ctrgcn_ntu60, ctrgcn_ntu120, ctrgcn_ucla
 from sgcl_jax import experiment, models, randomness, train
+from sgcl_jax.benchmark import __main__ as benchmark
 from sgcl_jax.benchmark import flops, measure, workload
 from sgcl_jax.contrast import paper
+from sgcl_jax.devices import cores
 
 # Clips, embedding width and bank rows of NTU RGB+D 60.
 N, D, Q = 64, 256, 60 * 684
@@ -151,6 +153,14 @@ SETTING = {
 }
 
 
+@pytest.fixture
+def quick(monkeypatch):
+  """Leaves out pauses and large products; no time is asserted."""
+  monkeypatch.setattr(measure, "PAUSE_SECONDS", 0)
+  monkeypatch.setattr(measure, "MATMUL_SIZE", 64)
+
+
+@pytest.mark.usefixtures("quick")
 def test_what_is_measured(tiny):
   found = measure.run(tiny(), repeats=1)
   assert set(found) == FIGURES
@@ -168,6 +178,7 @@ def test_what_is_measured(tiny):
   assert without["contrast_ms"] == without["contrast_overhead"] == 0
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_share_of_a_square_product(tiny, monkeypatch):
   monkeypatch.setattr(flops, "forward", lambda *_, **__: 4_000_000_000)
   found = measure.run(tiny("gcl=false"), repeats=1)
@@ -177,15 +188,30 @@ def test_the_share_of_a_square_product(tiny, monkeypatch):
   np.testing.assert_allclose(found["matmul_share"], share)
 
 
-def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
-  def run(*args):
-    return run_main("--repeats=1", *args, module="benchmark")
+@pytest.fixture
+def run_benchmark(call_main, list_fields, quick):
+  """Returns a runner of the command in this process."""
 
+  def run(*args, config="ctrgcn_ucla", **overrides):
+    fields = list_fields(config, **overrides)
+    return call_main(benchmark.main, *fields, "--repeats=1", *args)
+
+  return run
+
+
+def test_the_table_and_what_it_is_compared_with(
+  run_main, run_benchmark, tmp_path
+):
+  command = {"module": "benchmark", "devices": None}
+  result = run_main("--repeats=1", "--json", **command)
+  run = run_benchmark
   earlier = tmp_path / "earlier.json"
-  earlier.write_text(run("--json").stdout)
+  earlier.write_text(result.stdout)
   found = json.loads(earlier.read_text())
   assert set(found) == FIGURES | SETTING
   assert found["batch_size"] == 8
+  num = max(n for n in (1, 2, 4, 8) if n <= cores.count_cores())
+  assert found["devices"] == f"{num} x cpu"
   found["num_params"] *= 2
   earlier.write_text(json.dumps(found))
   table = run(f"--compare={earlier}").stdout.splitlines()
@@ -207,13 +233,12 @@ def test_the_table_and_what_it_is_compared_with(run_main, tmp_path):
   assert f"--compare={earlier}: is no output of --json" in refused.stderr
 
 
-def test_data_of_ones_own(run_main, make_data, tmp_path):
+def test_data_of_ones_own(run_benchmark, make_data, tmp_path):
   """Classes, persons and layout come of the data set."""
 
   def run(data_dir):
-    arguments = {"module": "benchmark", "config": "ctrgcn_custom"}
     fields = {"data.dir": data_dir}
-    return run_main("--repeats=1", "--json", **arguments, **fields)
+    return run_benchmark("--json", config="ctrgcn_custom", **fields)
 
   result = run(make_data({"train": 8, "test": 8}, layout="ucla"))
   found = json.loads(result.stdout)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the cores of a CPU become devices."""
 
+import json
 import os
 
 import pytest
@@ -38,12 +39,12 @@ def test_a_number_that_is_set_is_kept(monkeypatch):
 
 
 @pytest.mark.skipif(cores.count_cores() < 2, reason="there is one core")
-def test_a_command_uses_them(run_main):
-  result = run_main("--repeats=1", module="benchmark", devices=None)
-  assert "devices" in result.stdout, result.stderr
-  (line,) = (
-    line for line in result.stdout.splitlines() if line.startswith("devices")
-  )
+def test_a_command_uses_them(run_main, tmp_path):
+  workdir = tmp_path / "run"
+  one_epoch = {"optim.num_epochs": 1}
+  result = run_main("--workdir", workdir, devices=None, **one_epoch)
+  assert result.returncode == 0, result.stderr
   num = min(cores.count_cores(), set_up.MAX_CPU_DEVICES)
   num = max(n for n in range(1, num + 1) if 8 % n == 0)
-  assert line.split()[1:] == [str(num), "x", "cpu"]
+  summary = json.loads((workdir / "summary.json").read_text())
+  assert summary["device"] == f"{num} x cpu"

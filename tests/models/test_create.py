@@ -13,6 +13,7 @@ import pytest
 from sgcl_jax import errors, experiment, models, state
 from sgcl_jax.devices import parallel
 from sgcl_jax.models import blocks, infogcn
+from tests import fast
 
 BACKBONES = ["ctrgcn", "agcn", "infogcn"]
 
@@ -108,7 +109,7 @@ def test_rematerialisation_changes_nothing(backbone, shallow, x64):
     return jnp.square(logits).sum() + graph.sum()
 
   ours, theirs = (
-    jax.jit(jax.grad(loss), static_argnums=1)(variables["params"], model)
+    fast.jit(jax.grad(loss), static_argnums=1)(variables["params"], model)
     for model in (one, other)
   )
   jax.tree.map(
@@ -136,7 +137,7 @@ def test_random_layers_draw_per_clip(backbone, shallow, x64):
   variables = to_double(init(jax.random.key(0), shape_of(x)))
   rngs = {"dropout": jax.random.key(1), "latent": jax.random.key(2)}
 
-  @functools.partial(jax.jit, static_argnums=0)
+  @functools.partial(fast.jit, static_argnums=0)
   def run(num_replicas, x, rngs):
     def apply(x):
       return model.apply(variables, x, True, rngs=rngs, mutable="batch_stats")
