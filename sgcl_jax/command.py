@@ -220,6 +220,10 @@ def _override(config, rest):
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean config.{close[0]}?" if close else ""
         raise errors.ConfigError(f"unknown key config.{key}{hint}")
+      if key == "preset":  # It sets further fields, which the key would not.
+        raise errors.ConfigError(
+          "preset is an option after the colon: --config FILE:preset=..."
+        )
       keys.append(key)
   # Not the global flags: two commands in one process would define them twice.
   values = flags.FlagValues()

@@ -155,6 +155,9 @@ def _check_minima(config):
 def find_temperature(config: ConfigDict) -> float:
   """Returns tau: `temperature` if it is set, otherwise the one of its stream.
 
+  The stream's is in `temperatures`; where the released code differs, its own is
+  in `released_temperatures`.
+
   Raises:
     ConfigError: If the config has no temperature for its split and modality.
   """
@@ -162,13 +165,17 @@ def find_temperature(config: ConfigDict) -> float:
   if contrast.temperature is not None:
     return contrast.temperature
   stream = f"{config.data.split}_{config.data.modality}"
-  if stream not in contrast.temperatures:
+  temperatures = dict(contrast.temperatures)
+  if contrast.variant == "released":
+    # Runs of 0.2.0 have no such table.
+    temperatures |= dict(contrast.get("released_temperatures", {}))
+  if stream not in temperatures:
     raise errors.ConfigError(
       f"config.contrast.temperatures has no {stream} (split and modality); it"
-      f" has {', '.join(contrast.temperatures)}. Set"
+      f" has {', '.join(temperatures)}. Set"
       " config.contrast.temperature for another stream"
     )
-  return contrast.temperatures[stream]
+  return temperatures[stream]
 
 
 def _make_contrast(config):

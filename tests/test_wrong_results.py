@@ -2,13 +2,14 @@
 """Results that would be wrong, or refused without a reason."""
 
 import dataclasses
+import pathlib
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, evaluate, train
+from sgcl_jax import command, errors, evaluate, experiment, source, train
 from sgcl_jax.runs import checkpoint
 
 
@@ -77,3 +78,55 @@ def test_a_clip_that_is_not_finite_is_named(one_epoch, tiny):
       parts, one_epoch, clips, evaluate.make_evaluator(parts, clips)
     )
   assert read_results(one_epoch) == before
+
+
+# Option after the colon -> the field that it stands for.
+FIELDS = {
+  "split": "data.split",
+  "modality": "data.modality",
+  "gcl": "gcl",
+  "contrast": "contrast.variant",
+}
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("[!_]*_*.py"))
+
+
+def parse_config(*args):
+  parser = command.Parser("test", "")
+  parser.add_config()
+  return parser.parse_args(["--config", *args]).config
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_an_option_and_its_field_are_the_same(path, monkeypatch):
+  found = {"num_classes": 60, "num_persons": 2, "skeleton": "ntu"}
+  monkeypatch.setattr(source, "describe", lambda *_: found)
+  options = ["modality=bone", "gcl=false", "contrast=released"]
+  if "ntu" in path.stem:
+    options += ["split=xview" if "ntu60" in path.stem else "split=xset"]
+  for option in options:
+    name, _, value = option.partition("=")
+    by_option = parse_config(f"{path}:{option}")
+    by_field = parse_config(str(path), f"--config.{FIELDS[name]}={value}")
+    assert experiment.find_temperature(by_field) == (
+      experiment.find_temperature(by_option)
+    )
+    if path.stem == "ctrgcn_ntu60" and name == "contrast":
+      assert experiment.find_temperature(by_field) == 0.8
+    ours, theirs = (experiment.make(c) for c in (by_field, by_option))
+    for part in ("source", "schedule", "model", "record", "optimizer"):
+      assert getattr(ours, part) == getattr(theirs, part), (option, part)
+
+
+def test_a_run_without_the_released_table_is_read():
+  config = parse_config(f"{ROOT}/configs/ctrgcn_ntu60.py:contrast=released")
+  with config.unlocked():
+    del config.contrast.released_temperatures
+  config.contrast.temperatures.xsub_joint = 0.8
+  assert experiment.find_temperature(config) == 0.8
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_preset_is_no_field(path):
+  with pytest.raises(errors.ConfigError, match="option after the colon"):
+    parse_config(str(path), "--config.preset=short")
