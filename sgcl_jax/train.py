@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import optax
 import tqdm
 
@@ -49,12 +48,15 @@ def run(
   clips, test_clips = source.load_train(), source.load_test()
   steps_per_epoch = source.num_steps(len(clips))
   if parts.contrast is not None:
-    parts.contrast.check_data(
-      np.bincount(clips.labels, minlength=source.num_classes),
-      clips.class_names,
-      schedule.num_epochs,
-      source.repeats,
+    drawn = input_pipeline.count_drawn(
+      clips.labels,
+      source.num_classes,
+      seed=parts.seed,
+      num_epochs=schedule.num_epochs,
+      repeats=source.repeats,
+      batch_size=source.batch_size,
     )
+    parts.contrast.check_data(drawn, clips.class_names)
   optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
   start = init_state(parts, optimizer, source.repeats * len(clips))
   # Only the first step needs the other run: it may be gone on resume.

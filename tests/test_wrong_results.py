@@ -9,7 +9,17 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import command, errors, evaluate, experiment, source, train
+from sgcl_jax import (
+  command,
+  errors,
+  evaluate,
+  experiment,
+  input_pipeline,
+  source,
+  train,
+)
+from sgcl_jax.contrast import paper, released
+from sgcl_jax.contrast.sampling import Draws
 from sgcl_jax.runs import checkpoint
 
 
@@ -130,3 +140,59 @@ def test_a_run_without_the_released_table_is_read():
 def test_a_preset_is_no_field(path):
   with pytest.raises(errors.ConfigError, match="option after the colon"):
     parse_config(str(path), "--config.preset=short")
+
+
+def test_what_is_drawn_is_what_the_batches_hold(tiny):
+  clips = tiny().source.load_train()
+  order = {"seed": 3, "repeats": 2, "batch_size": 7}  # 5 of 96 are dropped.
+  drawn = input_pipeline.count_drawn(clips.labels, 11, num_epochs=2, **order)
+  batches = [
+    batch
+    for epoch in range(2)
+    for batch in input_pipeline.train_batches(clips, epoch=epoch, **order)
+  ]
+  labels = np.concatenate([batch["label"] for batch in batches])
+  index = np.concatenate([batch["index"] for batch in batches])
+  assert len(labels) == 2 * 91
+  rows = np.unique(index) % len(clips)
+  for ours, theirs in (
+    (drawn.clips, clips.labels),
+    (drawn.visits, labels),
+    (drawn.rows, clips.labels[rows]),
+  ):
+    np.testing.assert_array_equal(ours, np.bincount(theirs, minlength=11))
+
+
+# 127 clips in batches of 64: an epoch draws 64 of them. 65 epochs draw the 3
+# clips of class 1 about 98 times, not 195.
+RARE = np.array([0] * 124 + [1] * 3)
+NAMES = ("walk", "wave")
+
+
+def draw(**fields):
+  fields = {"num_epochs": 65, "repeats": 1, "batch_size": 64} | fields
+  return input_pipeline.count_drawn(RARE, 2, seed=1, **fields)
+
+
+def test_dropped_clips_do_not_count_for_a_class():
+  drawn = draw()
+  assert drawn.visits.sum() == 65 * 64 and drawn.visits[1] < 128
+  contrast = paper.make(num_classes=2, temperature=1.0, draws=Draws(128, 8, 8))
+  with pytest.raises(
+    errors.ContrastError,
+    match=rf"class 1 \(wave\): with 3 training clips, drawn"
+    rf" {drawn.visits[1]} times.* hold {drawn.visits[1]} rows"
+    r".*128 and 16 are needed.*train longer",
+  ):
+    contrast.check_data(drawn, NAMES)
+  draws = Draws(int(drawn.visits[1]), 4, 4)
+  fits = paper.make(num_classes=2, temperature=1.0, draws=draws)
+  fits.check_data(drawn, NAMES)
+
+
+def test_rows_that_are_never_drawn_do_not_count_for_the_released_contrast():
+  draws = Draws(3, 1, 1)
+  contrast = released.make(num_classes=2, temperature=1.0, draws=draws)
+  with pytest.raises(errors.ContrastError, match="hold . rows.*train longer"):
+    contrast.check_data(draw(num_epochs=1), NAMES)
+  contrast.check_data(draw(), NAMES)
