@@ -21,6 +21,7 @@ from sgcl_jax import (
 from sgcl_jax.contrast import paper, released
 from sgcl_jax.contrast.sampling import Draws
 from sgcl_jax.runs import checkpoint
+from tests import tiny as backbones
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +197,78 @@ def test_rows_that_are_never_drawn_do_not_count_for_the_released_contrast():
   with pytest.raises(errors.ContrastError, match="hold . rows.*train longer"):
     contrast.check_data(draw(num_epochs=1), NAMES)
   contrast.check_data(draw(), NAMES)
+
+
+class Blocks(backbones.Tiny):
+  """The tiny backbone with fields of the shipped ones."""
+
+  graph_block: int = 9
+  width: int = 64
+  sizes: tuple[int, ...] = (1, 2)
+
+
+def create_blocks(**fields):
+  return Blocks(**fields)
+
+
+BLOCKS = {"backbone": "tests.test_wrong_results:create_blocks"}
+
+
+def test_the_block_of_the_graph_makes_no_other_model(tmp_path, tiny):
+  fields = {**BLOCKS, "optim.num_epochs": 1}
+  train.run(tiny(**fields, **{"model.graph_block": 6}), tmp_path / "row")
+  summary = evaluate.run(tiny(**fields), tmp_path / "row")
+  assert summary["epoch"] == 1
+  explicit = tiny(**fields, **{"model.graph_block": 9, "model.width": 64})
+  evaluate.run(explicit, tmp_path / "row")
+  train.run(tiny(init_from=f"{tmp_path}/row", **fields), tmp_path / "next")
+  with pytest.raises(
+    errors.CheckpointError, match="width=64, the config has 3"
+  ):
+    evaluate.run(tiny(**BLOCKS, **{"model.width": 32}), tmp_path / "row")
+
+
+def test_identity_is_what_changes_variables_or_logits(tiny_config):
+  def identify(backbone="ctrgcn", **fields):
+    config = tiny_config(backbone=backbone)
+    with config.unlocked():
+      config.model.update(fields)
+    return experiment.make(config).identity
+
+  plain = identify()
+  assert plain["model.width"] == 64
+  for field, value in {
+    "graph_block": 6,
+    "dropout": 0.5,
+    "dtype": "bfloat16",
+    "remat": True,
+    "width": 64,
+  }.items():
+    assert identify(**{field: value}) == plain, field
+  assert identify(width=32) != plain
+  edges = identify("infogcn", edges="parent")
+  assert edges == identify("infogcn", edges=None, k=8)
+  assert edges != identify("infogcn", edges="released")
+  # Tuples are lists in the metadata.
+  sizes = identify(BLOCKS["backbone"], sizes=(1, 2))
+  assert sizes == identify(BLOCKS["backbone"], sizes=None)
+  assert sizes["model.sizes"] == [1, 2]
+
+
+def test_metadata_without_a_field_fit_any_value(tmp_path, monkeypatch):
+  def check(saved, **model):
+    monkeypatch.setattr(
+      checkpoint.Checkpoints, "metadata", lambda _: {"model": saved}
+    )
+    checkpoint.Checkpoints(tmp_path).check_model({"backbone": "a", **model})
+
+  old = {"backbone": "a", "model.graph_block": 6}
+  check(old, **{"model.width": 64})
+  check({**old, "model.edges": "any"}, **{"model.edges": "released"})
+  check({**old, "model.k": "any"})
+  with pytest.raises(errors.CheckpointError, match="width=32"):
+    check({**old, "model.width": 32}, **{"model.width": 64})
+  with pytest.raises(errors.CheckpointError, match="model.size=3"):
+    check({**old, "model.size": 3})
+  with pytest.raises(errors.CheckpointError, match="backbone=None"):
+    check({})
