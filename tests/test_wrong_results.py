@@ -2,6 +2,7 @@
 """Results that would be wrong, or refused without a reason."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 
@@ -20,7 +21,7 @@ from sgcl_jax import (
 )
 from sgcl_jax.contrast import paper, released
 from sgcl_jax.contrast.sampling import Draws
-from sgcl_jax.runs import checkpoint
+from sgcl_jax.runs import checkpoint, scores
 from tests import tiny as backbones
 
 
@@ -272,3 +273,23 @@ def test_metadata_without_a_field_fit_any_value(tmp_path, monkeypatch):
     check({**old, "model.size": 3})
   with pytest.raises(errors.CheckpointError, match="backbone=None"):
     check({})
+
+
+def test_the_training_batch_does_not_matter_to_an_evaluation(
+  one_epoch, tmp_path, run_main
+):
+  copy = tmp_path / "copy"
+  shutil.copytree(one_epoch, copy)
+  args = ["--workdir", copy]
+  result = run_main(*args, devices=3)
+  assert result.returncode == 1 and "batch_size=8 does not" in result.stderr
+  # 8 clips do not split over 3 devices either: they are padded to 9.
+  result = run_main(*args, "--mode=evaluate", "--json", devices=3)
+  assert result.returncode == 0, result.stderr
+  assert json.loads(result.stdout)["num_clips"] == 13
+  assert "3 x cpu" in json.loads(result.stdout)["device"]
+  ours, theirs = (
+    scores.read(path / "scores" / "xview_joint.npz")
+    for path in (copy, one_epoch)
+  )
+  np.testing.assert_allclose(ours.logits, theirs.logits, rtol=0, atol=1e-5)
