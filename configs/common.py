@@ -121,6 +121,8 @@ def _contrast():
   contrast.momentum = 0.85
   # Temperatures by <split>_<modality>, used unless `temperature` is set.
   contrast.temperatures = ConfigDict()
+  # Those that differ for variant=released.
+  contrast.released_temperatures = ConfigDict()
   contrast.temperature = config_dict.placeholder(float)
   contrast.num_hard_positives = 128
   contrast.num_hard_negatives = 512

@@ -241,6 +241,10 @@ def override(
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean config.{close[0]}?" if close else ""
         raise errors.ConfigError(f"unknown key config.{key}{hint}")
+      if key == "preset":  # It sets further fields, which the key would not.
+        raise errors.ConfigError(
+          "preset is an option after the colon: --config FILE:preset=..."
+        )
       keys.append(key)
     elif re.match(r"-\D", argument):  # Not a negative number: a value.
       raise errors.ConfigError(f"unknown option {argument.partition('=')[0]}")

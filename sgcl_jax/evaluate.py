@@ -32,7 +32,10 @@ def make_eval_step(parts: experiment.Experiment) -> Callable[..., jax.Array]:
 def make_evaluator(
   parts: experiment.Experiment, clips: input_pipeline.Clips
 ) -> Evaluator:
-  """Builds the function that scores clips with given variables."""
+  """Builds the function that scores clips with given variables.
+
+  It raises a TrainingError, or a DataError, if a logit is not finite.
+  """
   step = make_eval_step(parts)
   batch_size = parallel.padded_size(parts.source.eval_batch_size)
 
@@ -46,6 +49,7 @@ def make_evaluator(
       logits.append(np.asarray(step(variables, batch))[: len(rows)])
     found = scores.Scores(clips.names, clips.labels, np.concatenate(logits))
     assert len(found.logits) == len(clips), (len(found.logits), len(clips))
+    _check_finite(found, clips)
     return found
 
   return evaluate
@@ -68,6 +72,7 @@ def run(
     CheckpointError: If there is no checkpoint, or if it is damaged or of
       another model.
     DataError: If the data set is missing, damaged or of another layout.
+    TrainingError: If a logit is not finite; nothing is written then.
   """
   clips = parts.source.load_test()
   return finish(parts, directory, clips, make_evaluator(parts, clips))
@@ -134,6 +139,28 @@ def best_on_test(
     return None
   best = max(lines, key=lambda line: line["top1"])
   return {"epoch": best["epoch"], "top1": best["top1"]}
+
+
+def _check_finite(found, clips):
+  # Ranked, such logits would count as a vote for the first class.
+  bad = np.flatnonzero(~np.isfinite(found.logits).all(axis=1))
+  if not len(bad):
+    return
+  first = bad[0]
+  message = (
+    f"the logits of {len(bad)} of {len(clips)} test clips are not finite, first"
+    f" those of {clips.names[first]}"
+  )
+  frames = clips.frames[clips.offsets[first] : clips.offsets[first + 1]]
+  if not np.isfinite(frames).all():
+    raise errors.DataError(
+      f"{message}: its coordinates are not; prepare the data set again without"
+      " it"
+    )
+  raise errors.TrainingError(
+    f"{message}: the weights have diverged, or config.model.dtype is too narrow"
+    " for them. A lower config.optim.base_lr or another dtype may help"
+  )
 
 
 def _check_classes(metadata, clips, data_dir, directory):

@@ -2,6 +2,7 @@
 """Turns a config into its parts, once; nothing below takes a whole config."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +47,7 @@ REQUIRED = (
   *("data.max_angle", "data.require_aligned", "contrast.variant"),
 )
 # Fields of a module that do not change its variables or its logits.
-NOT_IDENTITY = ("dropout", "dtype", "remat")
+NOT_IDENTITY = ("dropout", "dtype", "graph_block", "remat")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,7 @@ def make(config: ConfigDict) -> Experiment:
     skeleton=layout,
     fields={k: v for k, v in config.model.items() if v is not None},
   )
+  model = _make_model(config, layout, fields)
   shape = (1, config.num_persons, config.data.window, layout.num_joints, 3)
   return Experiment(
     seed=config.seed,
@@ -124,13 +126,13 @@ def make(config: ConfigDict) -> Experiment:
     schedule=_make_schedule(config),
     layout=layout,
     clip=jax.ShapeDtypeStruct(shape, np.float32),
-    model=_make_model(config, layout, fields),
+    model=model,
     transform=_make_transform(config, layout, modality),
     weights=losses.Weights(**config.loss),
     contrast=contrast,
     optimizer=_make_optimizer(config),
     init_from=config.init_from,
-    identity=_make_identity(config, fields),
+    identity=_make_identity(config, model, fields),
     record=config.to_dict(),
   )
 
@@ -173,6 +175,9 @@ def _check_minima(config):
 def find_temperature(config: ConfigDict) -> float:
   """Returns tau: `temperature` if it is set, otherwise the one of its stream.
 
+  The stream's is in `temperatures`; where the released code differs, its own is
+  in `released_temperatures`.
+
   Raises:
     ConfigError: If the config has no temperature for its split and modality.
   """
@@ -180,13 +185,17 @@ def find_temperature(config: ConfigDict) -> float:
   if contrast.temperature is not None:
     return contrast.temperature
   stream = f"{config.data.split}_{config.data.modality}"
-  if stream not in contrast.temperatures:
+  temperatures = dict(contrast.temperatures)
+  if contrast.variant == "released":
+    # Runs of 0.2.0 have no such table.
+    temperatures |= dict(contrast.get("released_temperatures", {}))
+  if stream not in temperatures:
     raise errors.ConfigError(
       f"config.contrast.temperatures has no {stream} (split and modality); it"
-      f" has {', '.join(contrast.temperatures)}. Set"
+      f" has {', '.join(temperatures)}. Set"
       " config.contrast.temperature for another stream"
     )
-  return contrast.temperatures[stream]
+  return temperatures[stream]
 
 
 def _make_contrast(config):
@@ -258,11 +267,16 @@ def _make_optimizer(config):
   return optim.Sgd(**{name: config.optim[name] for name in names})
 
 
-def _make_identity(config, fields):
+def _make_identity(config, model, fields):
+  """Returns what a checkpoint must share: it changes variables or logits."""
   names = ("backbone", "num_classes", "skeleton", "num_persons")
   identity = {name: config[name] for name in names}
-  return identity | {
-    f"model.{name}": value
-    for name, value in fields.items()
-    if name not in NOT_IDENTITY
-  }
+  for name in sorted({*config.model, *fields} - {*NOT_IDENTITY}):
+    # The value in use, so that a default is equal to the same value set.
+    value = getattr(model, name, None)
+    if not isinstance(value, (bool, int, float, str, list, tuple)):
+      value = fields.get(name)
+    if value is not None:
+      # As the metadata store it: a tuple comes back as a list.
+      identity[f"model.{name}"] = json.loads(json.dumps(value))
+  return identity

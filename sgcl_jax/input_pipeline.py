@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,22 @@ class Clips:
       num_frames[i] = len(clip)
     label[: len(rows)] = self.labels[rows]
     return {"skeleton": skeleton, "num_frames": num_frames, "label": label}
+
+
+class Drawn(NamedTuple):
+  """The clips that a whole training draws, by class.
+
+  Attributes:
+    repeats: Passes over the clips in an epoch.
+    clips: [L] training clips.
+    visits: [L] how often one of these clips is in a batch.
+    rows: [L] different (repeat, clip) that are in a batch.
+  """
+
+  repeats: int
+  clips: np.ndarray
+  visits: np.ndarray
+  rows: np.ndarray
 
 
 def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
@@ -191,12 +207,68 @@ def train_batches(
   clip: `index`, its row in the bank of the released code, which is repeat *
   len(clips) + rank of its name; and `position`, its place in the batch.
   """
-  order = np.random.default_rng((seed, epoch)).permutation(repeats * len(clips))
-  for start in range(0, len(order) - batch_size + 1, batch_size):
-    index = order[start : start + batch_size].astype(np.int32)
+  order = _draw_epoch(
+    len(clips), seed=seed, epoch=epoch, repeats=repeats, batch_size=batch_size
+  )
+  for index in order.astype(np.int32):
     batch = clips.batch(index % len(clips))
     position = np.arange(batch_size, dtype=np.int32)
     yield {**batch, "index": index, "position": position}
+
+
+def count_drawn(
+  labels: np.ndarray,
+  num_classes: int,
+  *,
+  seed: int,
+  num_epochs: int,
+  repeats: int,
+  batch_size: int,
+) -> Drawn:
+  """Counts what `train_batches` draws of each class in a whole training.
+
+  It draws the epochs themselves: each drops other clips with its rest.
+
+  Args:
+    labels: [n] classes of the clips.
+    num_classes: L.
+    seed: Seed of the training.
+    num_epochs: Epochs of the training.
+    repeats: Passes over the clips in an epoch.
+    batch_size: Clips of a batch.
+  """
+  times = np.zeros(repeats * len(labels), np.int64)  # Of each (repeat, clip).
+  for epoch in range(num_epochs):
+    order = _draw_epoch(
+      len(labels),
+      seed=seed,
+      epoch=epoch,
+      repeats=repeats,
+      batch_size=batch_size,
+    )
+    times[order] += 1  # They are distinct.
+
+  def count(weights):
+    counts = np.bincount(np.tile(labels, repeats), weights, num_classes)
+    return counts.astype(np.int64)
+
+  return Drawn(
+    repeats=repeats,
+    clips=np.bincount(labels, minlength=num_classes),
+    visits=count(times),
+    rows=count(times > 0),
+  )
+
+
+def _draw_epoch(num_clips, *, seed, epoch, repeats, batch_size):
+  """Returns the order of one epoch, repeat * num_clips + clip, by batches.
+
+  Returns:
+    [steps, batch_size]; the rest that fills no batch is dropped.
+  """
+  order = np.random.default_rng((seed, epoch)).permutation(repeats * num_clips)
+  num_steps = len(order) // batch_size
+  return order[: num_steps * batch_size].reshape(num_steps, batch_size)
 
 
 def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors
+from sgcl_jax import command
 from sgcl_jax.runs import workdir
 
 
@@ -30,10 +30,6 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_json("the summary")
   args = parser.parse_args(argv)
-  if "preset" in args.overrides:
-    raise errors.ConfigError(
-      "preset is an option after the colon: --config FILE:preset=..."
-    )
   if args.config is None and args.mode == "evaluate" and args.workdir:
     config = ConfigDict(workdir.read_config(args.workdir))
     config, _ = command.override(config, args.pending)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import optax
 import tqdm
 
@@ -43,20 +42,25 @@ def run(
   """
   source, schedule = parts.source, parts.schedule
   parallel.check_batch_size(source.batch_size, "config.batch_size")
-  _check_trained_here(directory)
+  saved = checkpoint.read_metadata(directory)
+  _check_trained_here(saved, directory)
   workdir.check_resume(parts.record, directory)
   clips, test_clips = source.load_train(), source.load_test()
   steps_per_epoch = source.num_steps(len(clips))
   if parts.contrast is not None:
-    parts.contrast.check_data(
-      np.bincount(clips.labels, minlength=source.num_classes),
-      clips.class_names,
-      schedule.num_epochs,
-      source.repeats,
+    drawn = input_pipeline.count_drawn(
+      clips.labels,
+      source.num_classes,
+      seed=parts.seed,
+      num_epochs=schedule.num_epochs,
+      repeats=source.repeats,
+      batch_size=source.batch_size,
     )
+    parts.contrast.check_data(drawn, clips.class_names)
   optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
   start = init_state(parts, optimizer, source.repeats * len(clips))
-  if parts.init_from is not None:
+  # Only the first step needs the other run: it may be gone on resume.
+  if parts.init_from is not None and saved is None:
     start = _take_backbone(parts, start)
   evaluator = evaluate.make_evaluator(parts, test_clips)
   plural = "s" if schedule.num_epochs > 1 else ""
@@ -153,9 +157,8 @@ def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
       print(progress.describe(test), flush=True)
 
 
-def _check_trained_here(directory):
+def _check_trained_here(saved, directory):
   """Refuses a workdir that holds imported weights."""
-  saved = checkpoint.read_metadata(directory)
   if saved and "imported_from" in saved:
     raise errors.WorkdirError(
       f"{directory} holds imported weights; train from them with"

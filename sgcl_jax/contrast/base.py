@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sgcl_jax import errors, models
+from sgcl_jax import errors, input_pipeline, models
 
 # (sum, count); both are summed over the replicas before the division.
 Mean = tuple[jax.Array, jax.Array]
@@ -42,8 +42,9 @@ class Contrast(NamedTuple):
       `outputs` and `batch` are those of one replica's N clips; `batch` holds
       `label` [N] and, for `released`, `index` [N]. `keys` are [N] PRNG keys.
       `gather` joins [N, ...] of all replicas along the first axis.
-    check_data: (histogram, class_names, num_epochs, repeats) -> None. Raises
-      ContrastError if the anchors of some class can never become active.
+    check_data: (drawn, class_names) -> None. `drawn` is what the training draws
+      of each class, an `input_pipeline.Drawn`. Raises ContrastError if the
+      anchors of some class can never become active.
   """
 
   init: Callable[..., tuple[Any, Any]]
@@ -90,38 +91,39 @@ def select(
 
 
 def check_rows(
-  histogram: np.ndarray,
+  drawn: input_pipeline.Drawn,
   rows: np.ndarray,
   class_names: Sequence[str],
   *,
   positives: int,
   negatives: int,
-  seen: str,
+  limit: str,
   asked: str,
 ) -> None:
   """Refuses a training in which the bank never holds enough rows of a class.
 
   Args:
-    histogram: [L] training clips per class; classes without clips are ignored.
+    drawn: What the training draws; classes without clips are ignored.
     rows: [L] largest number of rows that the bank can hold of each class.
     class_names: [L] names of the classes, for the message.
     positives: Rows of its own class that an anchor needs.
     negatives: Rows of other classes that an anchor needs.
-    seen: How often the clips of a class are seen, for the message.
+    limit: What else limits the rows, for the message.
     asked: The settings that demand these rows, for the message.
 
   Raises:
     ContrastError: If a class is short of rows; names the first such class, the
       numbers and the remedies.
   """
-  for label in np.flatnonzero(histogram):
+  for label in np.flatnonzero(drawn.clips):
     others = rows.sum() - rows[label]
     if rows[label] >= positives and others >= negatives:
       continue
     raise errors.ContrastError(
       f"the contrast can never become active for class {label}"
-      f" ({class_names[label]}): with {histogram[label]} training clips {seen},"
-      f" the bank will hold {rows[label]} rows of it and {others} of other"
+      f" ({class_names[label]}): with {drawn.clips[label]} training clips,"
+      f" drawn {drawn.visits[label]} times in the whole training{limit}, the"
+      f" bank will hold {rows[label]} rows of it and {others} of other"
       f" classes, but {positives} and {negatives} are needed ({asked}). Lower"
       " these numbers of config.contrast, train longer, or set"
       " --config.contrast.cold_start=partial"

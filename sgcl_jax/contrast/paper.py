@@ -135,17 +135,17 @@ def _apply(settings, params, memory, outputs, batch, keys, gather=base.keep):
   return base.Outcome(terms, memory, {**logged, "bank_fill": _fill(memory)})
 
 
-def _check_data(settings, histogram, class_names, num_epochs, repeats):
+def _check_data(settings, drawn, class_names):
   if settings.cold_start == "partial" or settings.memory == "semantic":
     return
-  visits, limit = num_epochs * repeats, settings.rows_per_class
+  limit = settings.rows_per_class
   base.check_rows(
-    histogram,
-    np.minimum(histogram * visits, limit),
+    drawn,
+    np.minimum(drawn.visits, limit),
     class_names,
     positives=settings.draws.num_positives,
     negatives=settings.draws.num_negatives,
-    seen=f"seen {visits} times and config.contrast.rows_per_class={limit}",
+    limit=f" and config.contrast.rows_per_class={limit}",
     asked=str(settings.draws),
   )
 

@@ -103,17 +103,16 @@ def make(
     logged["bank_fill"] = written, jnp.asarray(bank.labels.size, float)
     return base.Outcome(terms, memory.replace(bank=bank), logged)
 
-  def check_data(histogram, class_names, num_epochs, repeats):
-    del num_epochs
+  def check_data(drawn, class_names):
     if cold_start == "partial":
       return
     base.check_rows(
-      histogram,
-      histogram * repeats,
+      drawn,
+      drawn.rows,
       class_names,
       positives=draws.num_hard_positives,
       negatives=max(draws.num_hard_negatives, draws.num_random_negatives),
-      seen=f"repeated {repeats} times in an epoch",
+      limit=f" and repeated {drawn.repeats} times in an epoch",
       asked=str(draws),
     )
 

@@ -17,6 +17,8 @@ TrainState = state.TrainState
 ANY = "any"
 # Changes with the layout of the item `training`.
 FORMAT = 2
+# Field that 0.2.0 stored, though it changes neither variables nor logits.
+IGNORED = "model.graph_block"
 
 
 class Checkpoints:
@@ -115,9 +117,15 @@ class Checkpoints:
     )
 
   def check_model(self, model: dict[str, Any]) -> None:
-    """Raises CheckpointError if the newest checkpoint is of another model."""
+    """Raises CheckpointError if the newest checkpoint is of another model.
+
+    A field `model.*` that the metadata lack fits any value: older runs stored
+    only those that were set. The restore still compares the shapes.
+    """
     saved = self.metadata()["model"]
-    for key in sorted(saved.keys() | model.keys()):
+    for key in sorted((saved.keys() | model.keys()) - {IGNORED}):
+      if key.startswith("model.") and key not in saved:
+        continue
       if saved.get(key) not in (model.get(key), ANY):
         raise errors.CheckpointError(
           f"{self.path}: the checkpoint was made with {key}="
