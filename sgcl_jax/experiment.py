@@ -187,7 +187,7 @@ def find_temperature(config: ConfigDict) -> float:
   stream = f"{config.data.split}_{config.data.modality}"
   temperatures = dict(contrast.temperatures)
   if contrast.variant == "released":
-    # Runs of 0.2.0 have no such table.
+    # Older runs have no such table.
     temperatures |= dict(contrast.get("released_temperatures", {}))
   if stream not in temperatures:
     raise errors.ConfigError(

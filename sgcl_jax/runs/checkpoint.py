@@ -17,7 +17,7 @@ TrainState = state.TrainState
 ANY = "any"
 # Changes with the layout of the item `training`.
 FORMAT = 2
-# Field that 0.2.0 stored, though it changes neither variables nor logits.
+# Field that older runs stored, though it changes neither variables nor logits.
 IGNORED = "model.graph_block"
 
 
