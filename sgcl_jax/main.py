@@ -43,14 +43,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax import experiment
   from sgcl_jax.devices import set_up
 
+  experiment.check_values(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
   )
-  from sgcl_jax import evaluate, experiment, train
+  from sgcl_jax import evaluate, train
   from sgcl_jax.runs import scores
 
   parts = experiment.make(config)

@@ -38,6 +38,24 @@ class Schedule:
     warmup = self.base_lr * (epochs + 1) / max(self.warmup_epochs, 1)
     return np.where(epochs < self.warmup_epochs, warmup, self.base_lr * decay)
 
+  def notices(self) -> list[str]:
+    """Returns a line for each setting that the training does not reach."""
+    found = []
+    late = [epoch for epoch in self.decay_epochs if epoch >= self.num_epochs]
+    if late:
+      found.append(
+        f"config.optim.decay_epochs={self.decay_epochs}: the rate does not"
+        f" decay at {', '.join(map(str, late))}, since"
+        f" config.optim.num_epochs={self.num_epochs} ends before"
+      )
+    if self.warmup_epochs > self.num_epochs:
+      found.append(
+        f"config.optim.warmup_epochs={self.warmup_epochs}: the rate does not"
+        f" reach config.optim.base_lr in config.optim.num_epochs="
+        f"{self.num_epochs}"
+      )
+    return found
+
   def is_evaluated(self, epoch: int) -> bool:
     """Tells whether the test split is evaluated after this 0-based epoch."""
     is_last = epoch + 1 == self.num_epochs

@@ -4,6 +4,7 @@
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -63,6 +64,8 @@ def run(
   if parts.init_from is not None and saved is None:
     start = _take_backbone(parts, start)
   evaluator = evaluate.make_evaluator(parts, test_clips)
+  for notice in schedule.notices():
+    print(f"notice: {notice}", file=sys.stderr, flush=True)
   plural = "s" if schedule.num_epochs > 1 else ""
   with workdir.claim(parts.record, directory):
     print(

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import jax
@@ -17,11 +18,12 @@ from sgcl_jax import (
   experiment,
   input_pipeline,
   source,
+  state,
   train,
 )
 from sgcl_jax.contrast import paper, released
 from sgcl_jax.contrast.sampling import Draws
-from sgcl_jax.runs import checkpoint, scores
+from sgcl_jax.runs import checkpoint, scores, workdir
 from tests import tiny as backbones
 
 
@@ -293,3 +295,132 @@ def test_the_training_batch_does_not_matter_to_an_evaluation(
     for path in (copy, one_epoch)
   )
   np.testing.assert_allclose(ours.logits, theirs.logits, rtol=0, atol=1e-5)
+
+
+NAN, INF = float("nan"), float("inf")
+WORDS = ("matmul_precision", "model.dtype", "data.split", "data.modality")
+NUMBERS = [key for key in experiment.RANGES if key not in WORDS]
+UNUSABLE = [
+  *((key, value) for key in NUMBERS for value in (NAN, INF, -1)),
+  ("seed", 2**32),
+  ("matmul_precision", "hihgest"),
+  ("matmul_precision", "DEFAULT "),
+  ("num_classes", 1),
+  ("num_persons", 0),
+  ("model.dropout", 1.0),
+  ("model.dtype", "float64"),
+  ("model.dtype", "bf16"),
+  ("data.split", "xsubb"),
+  ("data.modality", "bnoe"),
+  ("data.window", 1),
+  ("data.repeats", 0),
+  ("loss.label_smoothing", 1.0),
+  ("optim.num_epochs", 0),
+  ("optim.decay_epochs", (5, 5)),
+  ("optim.decay_epochs", (7, 6)),
+  ("optim.decay_epochs", (-1, 6)),
+  ("optim.decay_rate", 0.0),
+  ("optim.decay_rate", 1.1),
+  ("optim.momentum", 1.0),
+  ("contrast.momentum", 1.1),
+  ("contrast.temperature", 0.0),
+  ("contrast.temperatures.xsub_joint", 0.0),
+  ("contrast.released_temperatures.xsub_joint", NAN),
+  ("contrast.num_hard_positives", 0),
+]
+
+
+def put(config, key, value):
+  *path, name = key.split(".")
+  for part in path:
+    config = config[part]
+  with config.unlocked(), config.ignore_type():
+    config[name] = value
+
+
+@pytest.mark.parametrize(("key", "value"), UNUSABLE)
+def test_values_that_no_run_can_use_are_refused(key, value):
+  config = parse_config(f"{ROOT}/configs/ctrgcn_ntu60.py")
+  if key == "optim.decay_epochs" and not isinstance(value, tuple):
+    value = (value,)
+  put(config, key, value)
+  value = workdir.flatten(config.to_dict())[key]  # Of the field's type.
+  message = re.escape(f"config.{key}={value!r} must be ")
+  with pytest.raises(errors.ConfigError, match=message) as refusal:
+    experiment.make(config)
+  assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("seed", 2**32 - 1),
+    ("matmul_precision", "BF16_BF16_F32_X3"),
+    ("model.dropout", 0.0),
+    ("model.dtype", "float16"),
+    ("optim.base_lr", 0.0),
+    ("optim.decay_epochs", ()),
+    ("optim.decay_epochs", (0, 1)),
+    ("optim.decay_rate", 1.0),
+    ("optim.warmup_epochs", 0),
+    ("contrast.momentum", 0.0),
+    ("contrast.momentum", 1.0),
+  ],
+)
+def test_the_ends_of_the_ranges_are_usable(key, value):
+  config = parse_config(f"{ROOT}/configs/ctrgcn_ntu60.py")
+  put(config, key, value)
+  experiment.make(config)
+
+
+def test_every_number_has_a_range():
+  for path in CONFIGS:
+    config = parse_config(str(path)).to_dict()
+    for key, value in workdir.flatten(config).items():
+      if isinstance(value, bool) or key.startswith("contrast.temperatures."):
+        continue
+      if key != "contrast.released_temperatures.xsub_joint":
+        assert not isinstance(value, int | float) or key in experiment.RANGES
+
+
+@pytest.mark.parametrize(
+  ("backbone", "width", "smallest"),
+  [("ctrgcn", 6, 4), ("agcn", 3, 4), ("infogcn", 4, 8), ("infogcn", 10, 8)],
+)
+def test_a_width_that_the_blocks_cannot_have(tiny, backbone, width, smallest):
+  with pytest.raises(errors.ConfigError, match=f"model.width={width} must be"):
+    tiny(backbone=backbone, **{"model.width": width})
+  parts = tiny(backbone=backbone, **{"model.width": smallest})
+  state.variable_shapes(parts.model, parts.clip)
+
+
+def test_the_precision_is_checked_before_it_is_set(run_main, tmp_path):
+  result = run_main("--workdir", tmp_path / "run", matmul_precision="hihgest")
+  assert result.returncode == 1
+  assert result.stderr.startswith("error: config.matmul_precision='hihgest'")
+
+
+def test_a_schedule_that_the_training_does_not_reach_is_noticed(tiny):
+  def notices(num_epochs, warmup_epochs, *decay_epochs):
+    fields = {
+      "optim.num_epochs": num_epochs,
+      "optim.warmup_epochs": warmup_epochs,
+      "optim.decay_epochs": decay_epochs,
+    }
+    return tiny(**fields).schedule.notices()
+
+  assert notices(6, 6, 3, 5) == []
+  (late,) = notices(6, 1, 5, 6)
+  assert "decay_epochs=(5, 6)" in late and "num_epochs=6" in late
+  (long,) = notices(6, 7, 3)
+  assert "warmup_epochs=7" in long and "num_epochs=6" in long
+  for path in CONFIGS:
+    optim = parse_config(str(path)).optim
+    fields = optim.num_epochs, optim.warmup_epochs, *optim.decay_epochs
+    assert notices(*fields) == [], path
+
+
+def test_a_notice_does_not_stop_the_training(one_epoch, tiny, tmp_path, capsys):
+  shutil.copytree(one_epoch, tmp_path / "copy")
+  train.run(tiny(**{"optim.num_epochs": 1}), tmp_path / "copy")
+  assert capsys.readouterr().err.count("notice: config.optim.") == 2

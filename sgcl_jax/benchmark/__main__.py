@@ -51,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax import experiment
   from sgcl_jax.devices import set_up
 
+  experiment.check_values(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,
@@ -60,7 +62,6 @@ def _run(args, config):
   )
   import jax
 
-  from sgcl_jax import experiment
   from sgcl_jax.benchmark import measure
 
   # The cache would hide the time that compilation takes.

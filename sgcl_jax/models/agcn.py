@@ -12,10 +12,16 @@ from sgcl_jax.models import blocks, layers, temporal
 
 
 def create(**fields: Any) -> nn.Module:
-  """Returns 2s-AGCN; for the fields see `blocks.TenBlocks`."""
-  return blocks.TenBlocks(
+  """Returns 2s-AGCN; for the fields see `blocks.TenBlocks`.
+
+  Raises:
+    ConfigError: If the width leaves no channel for the embedded joints.
+  """
+  model = blocks.TenBlocks(
     spatial=AdaptiveGraphConv, temporal=temporal.TemporalConv, **fields
   )
+  blocks.check_width(model.width, minimum=4)
+  return model
 
 
 class AdaptiveGraphConv(nn.Module):

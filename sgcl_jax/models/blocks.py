@@ -130,6 +130,21 @@ class TenBlocks(nn.Module):
     return layers.classifier(x.shape[-1], self.num_classes)(x), graph
 
 
+def check_width(width: int, *, minimum: int, multiple: int = 1) -> None:
+  """Raises ConfigError if the layers of a backbone cannot have this width.
+
+  Args:
+    width: Features of the first block.
+    minimum: Smallest width.
+    multiple: What the width must be a multiple of.
+  """
+  if width < minimum or width % multiple:
+    kind = f"a multiple of {multiple}, " if multiple > 1 else ""
+    raise errors.ConfigError(
+      f"config.model.width={width} must be {kind}{minimum} or more"
+    )
+
+
 def encode(
   x: jax.Array,
   num_clips: int,

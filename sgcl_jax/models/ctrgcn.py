@@ -13,12 +13,18 @@ from sgcl_jax.models import blocks, layers, temporal
 
 
 def create(**fields: Any) -> nn.Module:
-  """Returns CTR-GCN; for the fields see `blocks.TenBlocks`."""
-  return blocks.TenBlocks(
+  """Returns CTR-GCN; for the fields see `blocks.TenBlocks`.
+
+  Raises:
+    ConfigError: If the width does not split over the temporal branches.
+  """
+  model = blocks.TenBlocks(
     spatial=ChannelTopologyConv,
     temporal=temporal.MultiScaleTemporalConv,
     **fields,
   )
+  blocks.check_width(model.width, minimum=4, multiple=4)
+  return model
 
 
 class ChannelTopologyConv(nn.Module):

@@ -29,9 +29,12 @@ def create(**fields: Any) -> nn.Module:
   """Returns InfoGCN; for the fields see `InfoGcn`.
 
   Raises:
-    ConfigError: If `k` or `edges` is not one that `relative_to_ancestor` takes.
+    ConfigError: If `k` or `edges` is not one that `relative_to_ancestor` takes,
+      or if the layers cannot have the width.
   """
   model = InfoGcn(**fields)
+  # Each head needs a channel: an eighth of the features.
+  blocks.check_width(model.width, minimum=8, multiple=4)
   relative_to_ancestor(model.skeleton, model.k, model.edges)
   return model
 
