@@ -2,11 +2,10 @@
 """Turns a config into its parts, once; nothing below takes a whole config."""
 
 import dataclasses
-import itertools
 import json
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,99 +18,14 @@ from sgcl_jax import (
   losses,
   models,
   optim,
+  ranges,
   skeletons,
   source,
-  splits,
 )
 from sgcl_jax.contrast import base, switches
 from sgcl_jax.devices import parallel
 from sgcl_jax.runs import workdir
 
-# Words of JAX for the precision of products, besides its dot algorithms.
-PRECISIONS = (
-  "default",
-  "high",
-  "highest",
-  "bfloat16",
-  "tensorfloat32",
-  "float32",
-)
-
-
-class Range(NamedTuple):
-  """The values of a field that a run can use.
-
-  Attributes:
-    text: What the value may be, for messages: "must be ...".
-    holds: Whether a value is one of them; false for NaN.
-  """
-
-  text: str
-  holds: Callable[[Any], bool]
-
-
-def _at_least(low):
-  return Range(f"a finite number of {low} or more", lambda x: low <= x < np.inf)
-
-
-def _one_of(*words):
-  return Range(f"one of {', '.join(words)}", lambda x: x in words)
-
-
-BELOW_1 = Range("in [0, 1)", lambda x: 0 <= x < 1)
-ABOVE_0 = Range("a finite number above 0", lambda x: 0 < x < np.inf)
-INCREASING = Range(
-  "increasing epochs of 0 or more",
-  lambda x: all(a < b for a, b in itertools.pairwise((-1, *x, np.inf))),
-)
-PRECISION = Range(
-  f"one of {', '.join(PRECISIONS)} or a jax.lax.DotAlgorithmPreset",
-  lambda x: x in PRECISIONS or x in jax.lax.DotAlgorithmPreset.__members__,
-)
-# Ranges of all numbers, and of the words that nothing else checks. The switches
-# of the contrast are checked in `contrast/switches.py`, fields of one backbone
-# where it is created.
-RANGES = {
-  "seed": Range("in [0, 2**32)", lambda x: 0 <= x < 2**32),
-  "matmul_precision": PRECISION,
-  "batch_size": _at_least(1),
-  "eval_batch_size": _at_least(1),
-  "eval_every_epochs": _at_least(1),
-  "num_classes": _at_least(2),
-  "num_persons": _at_least(1),
-  "model.dropout": BELOW_1,
-  "model.dtype": _one_of("float32", "bfloat16", "float16"),
-  "data.split": _one_of(*splits.PROTOCOLS, "all"),
-  "data.modality": _one_of(*augment.MODALITIES),
-  "data.window": _at_least(2),
-  "data.max_angle": _at_least(0),
-  "data.repeats": _at_least(1),
-  "loss.label_smoothing": BELOW_1,
-  "loss.latent_prior": _at_least(0),
-  "loss.latent_mean": _at_least(0),
-  "optim.num_epochs": _at_least(1),
-  "optim.base_lr": _at_least(0),
-  "optim.warmup_epochs": _at_least(0),
-  "optim.decay_epochs": INCREASING,
-  "optim.decay_rate": Range("in (0, 1]", lambda x: 0 < x <= 1),
-  "optim.momentum": BELOW_1,
-  "optim.weight_decay": _at_least(0),
-  "contrast.features": _at_least(1),
-  "contrast.margin": _at_least(0),
-  "contrast.rows_per_class": _at_least(1),
-  "contrast.momentum": Range("in [0, 1]", lambda x: 0 <= x <= 1),
-  "contrast.temperature": ABOVE_0,
-  "contrast.num_hard_positives": _at_least(1),
-  "contrast.num_hard_negatives": _at_least(0),
-  "contrast.num_random_negatives": _at_least(0),
-}
-# Further fields that `make` reads.
-REQUIRED = (
-  *("seed", "preset", "backbone", "skeleton", "num_persons", "init_from"),
-  *("gcl", "matmul_precision", "data.dir", "data.prepare", "data.split"),
-  *("data.train_split", "data.test_split", "data.modality", "data.transform"),
-  *("data.max_angle", "data.require_aligned", "contrast.variant"),
-)
 # Fields of a module that do not change its variables or its logits.
 NOT_IDENTITY = ("dropout", "dtype", "graph_block", "remat")
 
@@ -173,9 +87,9 @@ def make(config: ConfigDict) -> Experiment:
     ConfigError: If no run can use a value; names the key and what it may be.
     DataError: If open fields cannot be filled from the data set's metadata.
   """
-  _check_keys(config)
+  ranges.check_keys(config)
   config = _resolve(config)
-  check_values(config)
+  ranges.check_values(config)
   layout = skeletons.get(config.skeleton)
   contrast = _make_contrast(config)
   fields, modality = models.adapt(
@@ -203,16 +117,6 @@ def make(config: ConfigDict) -> Experiment:
   )
 
 
-def _check_keys(config):
-  known = workdir.flatten(config.to_dict())
-  for key in (*REQUIRED, *MINIMA):
-    if key not in known:
-      raise errors.ConfigError(
-        f"config.{key} is missing: the config belongs to another version of"
-        " sgcl_jax; pass --config FILE of this one"
-      )
-
-
 def _resolve(config):
   """Returns a copy whose open fields are filled from the data set."""
   config = config.copy_and_resolve_references()
@@ -227,23 +131,6 @@ def _resolve(config):
     # The text, not a file's name: the run must not depend on that file.
     config.skeleton = layout.to_json()
   return config
-
-
-def check_values(config: ConfigDict) -> None:
-  """Refuses values that no run can use; open fields fit.
-
-  Raises:
-    ConfigError: Names the key, its value and what it may be.
-  """
-  values = workdir.flatten(config.to_dict())
-  ranges = dict(RANGES)
-  for key in values:
-    if key.startswith(("contrast.temperatures.", "contrast.released_temp")):
-      ranges[key] = ABOVE_0
-  for key, allowed in ranges.items():
-    value = values.get(key)
-    if value is not None and not allowed.holds(value):
-      raise errors.ConfigError(f"config.{key}={value!r} must be {allowed.text}")
 
 
 def find_temperature(config: ConfigDict) -> float:

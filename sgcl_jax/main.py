@@ -43,18 +43,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import experiment
+  from sgcl_jax import evaluate, experiment, ranges, train
   from sgcl_jax.devices import set_up
+  from sgcl_jax.runs import scores
 
-  experiment.check_values(config)
+  ranges.check_keys(config)
+  ranges.check_values(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
   )
-  from sgcl_jax import evaluate, train
-  from sgcl_jax.runs import scores
-
   parts = experiment.make(config)
   directory = args.workdir or os.path.join(
     "runs", workdir.default_name(args.config_name, parts.record)

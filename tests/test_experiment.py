@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import command, errors, experiment, randomness
+from sgcl_jax import command, errors, experiment, randomness, ranges
 from sgcl_jax.runs import workdir
 
 
@@ -66,6 +66,19 @@ def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
   path.unlink()
   workdir.write_config(tmp_path, parts.record)
   assert experiment.open(tmp_path).layout == parts.layout
+
+
+@pytest.mark.parametrize("key", [*ranges.REQUIRED, *ranges.RANGES])
+def test_a_config_of_another_version(tiny_config, tmp_path, key):
+  record = experiment.make(tiny_config()).record
+  *sections, name = key.split(".")
+  section = record
+  for each in sections:
+    section = section[each]
+  del section[name]
+  workdir.write_config(tmp_path, record)
+  with pytest.raises(errors.ConfigError, match=f"config.{key} is missing"):
+    experiment.open(tmp_path)
 
 
 # Another number would change the draws of every resumed run.

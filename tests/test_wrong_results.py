@@ -17,6 +17,7 @@ from sgcl_jax import (
   evaluate,
   experiment,
   input_pipeline,
+  ranges,
   source,
   state,
   train,
@@ -299,7 +300,7 @@ def test_the_training_batch_does_not_matter_to_an_evaluation(
 
 NAN, INF = float("nan"), float("inf")
 WORDS = ("matmul_precision", "model.dtype", "data.split", "data.modality")
-NUMBERS = [key for key in experiment.RANGES if key not in WORDS]
+NUMBERS = [key for key in ranges.RANGES if key not in WORDS]
 UNUSABLE = [
   *((key, value) for key in NUMBERS for value in (NAN, INF, -1)),
   ("seed", 2**32),
@@ -380,7 +381,7 @@ def test_every_number_has_a_range():
       if isinstance(value, bool) or key.startswith("contrast.temperatures."):
         continue
       if key != "contrast.released_temperatures.xsub_joint":
-        assert not isinstance(value, int | float) or key in experiment.RANGES
+        assert not isinstance(value, int | float) or key in ranges.RANGES
 
 
 @pytest.mark.parametrize(

@@ -51,19 +51,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import experiment
+  import jax
+
+  from sgcl_jax import experiment, ranges
+  from sgcl_jax.benchmark import measure
   from sgcl_jax.devices import set_up
 
-  experiment.check_values(config)
+  ranges.check_values(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
   )
-  import jax
-
-  from sgcl_jax.benchmark import measure
-
   # The cache would hide the time that compilation takes.
   jax.config.update("jax_enable_compilation_cache", False)
   parts = experiment.make(config)
