@@ -4,6 +4,10 @@
 # them, trains CTR-GCN with SkeletonGCL and evaluates the checkpoint. The same
 # command resumes it.
 set -euo pipefail
+if [ $# -gt 0 ]; then
+  echo "error: $0 takes no arguments" >&2
+  exit 1
+fi
 source "$(dirname "$0")/environment.sh"
 install_project
 python=.venv/bin/python

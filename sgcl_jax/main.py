@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from sgcl_jax import command
+from sgcl_jax import command, errors
 from sgcl_jax.runs import workdir
 
 
@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   if args.config is None and args.mode == "evaluate" and args.workdir:
     config = ConfigDict(workdir.read_config(args.workdir))
     config, _ = command.override(config, args.pending)
+  elif args.mode == "evaluate" and args.config is None:
+    raise errors.ConfigError(
+      "--workdir is missing: name the directory of a run, or its --config"
+    )
   else:
     config = command.require_config(args)
   with command.messages(args.json):
