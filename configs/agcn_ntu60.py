@@ -10,7 +10,7 @@ Top-1 of this stream alone: not measured (paper 89.9, without SkeletonGCL
 
 from configs import common
 
-# <split>_<modality> -> tau, of the authors' scripts.
+# <split>_<modality> -> tau, from the authors' scripts.
 TEMPERATURES = {
   "xsub_joint": 0.5,
   "xsub_bone": 1.0,

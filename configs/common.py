@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all experiments share: their fields, and the options after a colon."""
+"""The fields that all experiments share, and the options after the colon."""
 
 import difflib
 from typing import Any
@@ -21,9 +21,12 @@ def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
   """Parses `split=xview,gcl=false`.
 
   Args:
-    arg: What follows the colon after the config's file.
-    **options: Each option with its default, a bool, or with a tuple of its
-      choices, of which the first is the default.
+    arg: Text after the colon that follows the config's file.
+    **options: Name of each option and its default, if it is a bool, or a tuple
+      of its choices, the default first.
+
+  Returns:
+    The value of each option.
 
   Raises:
     ConfigError: If an option or its value is unknown.
@@ -55,27 +58,28 @@ def parse_arg(arg: str | None, **options: Any) -> ConfigDict:
 
 
 def base() -> ConfigDict:
-  """Returns the fields of every experiment, at the paper's defaults."""
+  """Returns the fields of every experiment with the paper's defaults."""
   config = ConfigDict()
   config.seed = 1
   config.preset = "paper"
   config.backbone = "ctrgcn"
-  # Fields of the backbone's module; None is its own default.
+  # Fields of the backbone's module; None stands for the module's default.
   config.model = ConfigDict()
   config.model.graph_block = config_dict.placeholder(int)
   config.model.width = config_dict.placeholder(int)
   config.model.dropout = config_dict.placeholder(float)
-  # bfloat16: what the blocks compute in; parameters and statistics do not.
+  # Type that the blocks compute in, such as bfloat16. Parameters and statistics
+  # stay in float32.
   config.model.dtype = config_dict.placeholder(str)
-  # Computes the blocks again in the backward pass: less memory, more time.
+  # Whether the backward pass computes the blocks again: less memory, more time.
   config.model.remat = config_dict.placeholder(bool)
   config.matmul_precision = "highest"
   config.init_from = config_dict.placeholder(str)  # Workdir of another run.
-  config.batch_size = 64  # Of all devices together.
+  config.batch_size = 64  # Over all devices.
   config.eval_batch_size = 64
   config.eval_every_epochs = 1
 
-  # SGD of CTR-GCN, which the paper borrows (Sec. 4.2).
+  # The paper uses the SGD of CTR-GCN (Sec. 4.2).
   config.optim = ConfigDict()
   config.optim.num_epochs = 65
   config.optim.base_lr = 0.1
@@ -99,23 +103,26 @@ def base() -> ConfigDict:
 def _contrast():
   """Returns the fields of SkeletonGCL (Sec. 4.2)."""
   contrast = ConfigDict()
-  # The switches of the paper's tables: their other values, and which do not go
-  # together, are in sgcl_jax/contrast/switches.py and docs/ABLATIONS.md.
+  # The switches of the paper's tables. Their other values, and those that
+  # contradict each other: sgcl_jax/contrast/switches.py, docs/ABLATIONS.md.
   contrast.variant = "paper"  # released: the authors' published code.
   contrast.memory = "both"
   contrast.source = "graph"
   contrast.loss = "infonce"
-  contrast.margin = 0.2  # Of loss=triplet.
+  contrast.margin = 0.2  # For loss=triplet.
   contrast.projection = "dense"
   contrast.positives = "hard"
   contrast.negatives = "both"
-  # What an anchor does while the bank holds too few rows: skip, partial.
+  # While the bank holds too few rows for an anchor: skip it, or use the rows
+  # that the bank holds (partial).
   contrast.cold_start = "skip"
-  contrast.features = 256  # Of the embedding; the graph's without one.
+  contrast.features = 256  # Width of the embedding; unused by projection=none.
   contrast.rows_per_class = 684
   contrast.momentum = 0.85
-  # Of the stream, as <split>_<modality>, unless `temperature` is set.
+  # Temperatures by <split>_<modality>, used unless `temperature` is set.
   contrast.temperatures = ConfigDict()
+  # Those that differ for variant=released.
+  contrast.released_temperatures = ConfigDict()
   contrast.temperature = config_dict.placeholder(float)
   contrast.num_hard_positives = 128
   contrast.num_hard_negatives = 512
@@ -130,12 +137,12 @@ def contrast(config: ConfigDict, arg: ConfigDict) -> None:
 
 
 def ntu60(config: ConfigDict, split: str, modality: str) -> None:
-  """Sets the data of NTU RGB+D 60, 64 frames of at most 2 persons."""
+  """Sets the data of NTU RGB+D 60: 64 frames of two persons."""
   _ntu(config, "ntu60", 60, split, modality)
 
 
 def ntu120(config: ConfigDict, split: str, modality: str) -> None:
-  """Sets the data of NTU RGB+D 120, 64 frames of at most 2 persons."""
+  """Sets the data of NTU RGB+D 120: 64 frames of two persons."""
   _ntu(config, "ntu120", 120, split, modality)
 
 
@@ -161,10 +168,10 @@ def _ntu(config, name, num_classes, split, modality):
 
 
 def ucla(config: ConfigDict, modality: str) -> None:
-  """Sets NW-UCLA: 52 frames of one person, and what its recipes share.
+  """Sets the data of NW-UCLA, 52 frames of one person, and its common recipe.
 
-  Batch, repeats and window are those of the released configurations of CTR-GCN
-  and SkeletonGCL.
+  Batch, repeats and window are from the released configurations of CTR-GCN and
+  SkeletonGCL.
   """
   config.num_classes = 10
   config.skeleton = "ucla"
@@ -191,7 +198,7 @@ def ucla(config: ConfigDict, modality: str) -> None:
 
 
 def custom(config: ConfigDict, modality: str) -> None:
-  """Sets your own data (docs/CUSTOM_DATA.md), trained like NTU RGB+D.
+  """Sets your own data (docs/CUSTOM_DATA.md), with the recipe of NTU RGB+D.
 
   Classes, persons and joint layout are read from the data set's metadata.
   """
@@ -206,13 +213,13 @@ def custom(config: ConfigDict, modality: str) -> None:
 
 
 def ctrgcn_ucla_optim(config: ConfigDict) -> None:
-  """Sets the released SGD of CTR-GCN and 2s-AGCN on NW-UCLA."""
+  """Sets the SGD that was released for CTR-GCN and 2s-AGCN on NW-UCLA."""
   config.optim.weight_decay = 1e-4
   config.optim.decay_epochs = (50,)
 
 
 def short(config: ConfigDict) -> None:
-  """Ours: what two quiet CPU cores train on NW-UCLA in under an hour."""
+  """Sets a recipe of ours for NW-UCLA: under an hour on two CPU cores."""
   config.preset = "short"
   config.data.window = 32  # Half of the clips have 31 frames or fewer.
   config.optim.num_epochs = 8
@@ -221,10 +228,10 @@ def short(config: ConfigDict) -> None:
 
 
 def infogcn(config: ConfigDict) -> None:
-  """Sets InfoGCN with its losses and its SGD, from its released code."""
+  """Sets InfoGCN with the losses and the SGD of its released code."""
   config.backbone = "infogcn"
-  # Hops to the joint that is subtracted. By default that of the modality: 8 for
-  # joints, 1 for bones.
+  # Hops to the joint that is subtracted. The default depends on the modality: 8
+  # for joints, 1 for bones.
   config.model.k = config_dict.placeholder(int)
   config.model.edges = config_dict.placeholder(str)
   config.loss.label_smoothing = 0.1
@@ -238,9 +245,9 @@ def infogcn(config: ConfigDict) -> None:
 
 
 def infogcn_ntu(config: ConfigDict) -> None:
-  """Sets what InfoGCN does otherwise on NTU: batch, and aligned bodies."""
+  """Sets InfoGCN's batch on NTU, and its aligned bodies."""
   config.batch_size = 128
-  config.model.remat = True  # 22 GiB without, at this batch.
+  config.model.remat = True  # Without it, this batch takes 22 GiB.
   config.data.require_aligned = True
   config.data.dir += "_aligned"
   config.data.prepare += " --align"

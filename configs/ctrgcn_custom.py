@@ -3,7 +3,7 @@ r"""CTR-GCN with SkeletonGCL on your own data (docs/CUSTOM_DATA.md).
 
 python -m sgcl_jax.main --config configs/ctrgcn_custom.py
 
-The recipe is that of NTU RGB+D; not measured.
+The recipe is the one for NTU RGB+D. Not measured.
 """
 
 from configs import common

@@ -17,7 +17,7 @@ def get_config(arg=None):
   config = common.base()
   common.ucla(config, arg.modality)
   common.contrast(config, arg)
-  # The released command is for NTU alone; batch and repeats are CTR-GCN's.
+  # InfoGCN's released command is for NTU only: batch and repeats are CTR-GCN's.
   common.infogcn(config)
   if arg.preset == "short":
     common.short(config)

@@ -16,7 +16,7 @@ def get_config(arg=None):
   arg = common.parse_arg(
     arg,
     split=("xsub", "xview"),
-    # The actions differ by their motion: its stream learns them fastest.
+    # The actions differ in their motion, so this stream learns them fastest.
     **common.OPTIONS
     | {"modality": ("joint_motion", "joint", "bone", "bone_motion")},
   )
@@ -25,7 +25,7 @@ def get_config(arg=None):
   common.contrast(config, arg)
   config.num_classes = 10
   config.contrast.temperature = 0.8
-  config.model.width = 32  # Half of CTR-GCN's, a third of its time.
+  config.model.width = 32  # Half of CTR-GCN's width takes a third of the time.
   config.data.dir = "data/quickstart"
   config.data.window = 16
   config.batch_size = 16

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of the paper's ablations, as fields of a config.
 
-`python launch/ablate.py --table 5` trains them. All of the paper are CTR-GCN on
-NTU RGB+D 60, X-Sub, joint (Sec. 4.4 and App. 6.2).
+`python launch/ablate.py --table 5` trains them. In the paper, all rows are
+CTR-GCN on NTU RGB+D 60, X-Sub, joint (Sec. 4.4 and App. 6.2).
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ class Row:
   """One experiment.
 
   Attributes:
-    name: As in the paper.
-    top1: Of the paper, in percent.
-    fields: What is set in the config; the rest is the paper's method.
+    name: Name in the paper.
+    top1: Top-1 accuracy in the paper, in percent.
+    fields: Fields to set in the config; all others follow the paper's method.
   """
 
   name: str
@@ -29,9 +29,9 @@ class Table:
   """One of the paper's tables.
 
   Attributes:
-    title: As in the paper.
-    rows: In its order.
-    note: What the paper leaves open, and how it is read here.
+    title: Title in the paper.
+    rows: Rows in the order of the paper.
+    note: Our reading of what the paper leaves open.
   """
 
   title: str

@@ -5,8 +5,9 @@ import pathlib
 import struct
 from typing import NamedTuple, Self
 
-import google_crc32c
 import numpy as np
+
+from sgcl_jax import tfrecord
 
 
 class Clip(NamedTuple):
@@ -48,7 +49,9 @@ class RecordWriter:
     """Appends a clip."""
     payload = encode_clip(clip)
     length = struct.pack("<Q", len(payload))
-    self._file.write(length + _checksum(length) + payload + _checksum(payload))
+    self._file.write(
+      length + tfrecord.checksum(length) + payload + tfrecord.checksum(payload)
+    )
     self.num_clips += 1
     self.num_bytes += len(payload)
 
@@ -75,12 +78,6 @@ def encode_clip(clip: Clip) -> bytes:
       for key, value in sorted(values.items())
     ),
   )
-
-
-def _checksum(data):
-  # TFRecord's masked CRC-32C.
-  crc = google_crc32c.value(data)
-  return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _varint(value):

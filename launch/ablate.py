@@ -4,7 +4,7 @@ r"""Trains the rows of one of the paper's tables and writes the table.
 python launch/ablate.py --table 5 --seeds 3
 python launch/ablate.py --table 3 --config configs/ctrgcn_ucla.py:preset=short
 
-Run again, it goes on. A row that is the same in several tables is trained once.
+The same command resumes it. A row that several tables share is trained once.
 """
 
 import csv
@@ -22,16 +22,16 @@ from sgcl_jax.contrast import switches
 from sgcl_jax.devices import set_up
 from sgcl_jax.runs import files, workdir
 
-# What concerns one row, not all.
+# Errors of a single row; the other rows are trained nevertheless.
 REFUSALS = errors.ConfigError, errors.ContrastError, errors.TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Trains what is missing and writes `table<number>.md` and `.csv`.
+  """Trains the missing rows and writes `table<number>.md` and `.csv`.
 
   Raises:
-    UserError: As `train.run`. What concerns one row alone does not keep the
-      others from being trained.
+    UserError: As `train.run`. An error of a single row is raised at the end,
+      after the other rows are trained.
   """
   args = _parse(argv)
   table = tables.TABLES[args.table]
@@ -65,14 +65,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse(argv):
-  parser = command.Parser("launch/ablate", __doc__)
+  parser = command.Parser("launch/ablate.py", __doc__)
   parser.add_config(default="configs/ctrgcn_ntu60.py")
   parser.add_argument(
-    "--table", type=int, choices=tuple(tables.TABLES), help="of the paper"
+    "--table",
+    type=int,
+    choices=tuple(tables.TABLES),
+    help="number of the table in the paper",
   )
-  parser.add_argument("--seeds", type=int, default=1, help="of each row")
   parser.add_argument(
-    "--out", help="directory of the tables and their runs, which are resumed"
+    "--seeds", type=int, default=1, help="runs of each row (%(default)s)"
+  )
+  parser.add_argument(
+    "--out", help="directory for tables and runs; runs found there are resumed"
   )
   args = parser.parse_args(argv)
   if args.table is None:
@@ -83,7 +88,7 @@ def _parse(argv):
 
 
 def _check_base(config):
-  """Refuses a config in which some rows would be the same without a word."""
+  """Refuses a config that would silently make some rows the same."""
   if not config.gcl:
     raise errors.ConfigError(
       "gcl=false: the rows of a table change the contrast"
@@ -91,7 +96,7 @@ def _check_base(config):
   for name in switches.departures(config.contrast):
     raise errors.ConfigError(
       f"config.contrast.{name}={config.contrast[name]}: the rows of a table"
-      f" change the paper's method, {switches.CHOICES[name][0]}"
+      f" change the paper's method, which is {switches.CHOICES[name][0]}"
     )
 
 
@@ -104,7 +109,7 @@ def _run(row, seed, base, out):
   config = base.copy_and_resolve_references()
   config.update_from_flattened_dict({**row.fields, "seed": seed})
   parts = experiment.make(config)
-  # Named by what differs from the config, so that tables share their rows.
+  # The name lists the differences from the config, so that tables share rows.
   flat = workdir.flatten(base.to_dict())
   flat["contrast.temperature"] = experiment.find_temperature(base)
   changes = {k: v for k, v in row.fields.items() if flat[k] != v}
@@ -116,12 +121,12 @@ def _run(row, seed, base, out):
     print(f"top-1 {summary['top1']:.2f} %, as found in {path}")
     return summary
   summary = train.run(parts, path)
-  jax.clear_caches()  # The step of the next row is another one.
+  jax.clear_caches()  # The next row compiles another step.
   return summary
 
 
 def _find_summary(parts, path):
-  """Returns the summary of a finished run of these data, or None."""
+  """Returns the summary of a finished run on the same data, or None."""
   from sgcl_jax.runs import checkpoint
 
   if not (path / workdir.SUMMARY).exists():
@@ -142,7 +147,7 @@ def _digest(source):
 
 
 def _write(out, number, table, summaries):
-  """Writes the table as far as it goes."""
+  """Writes the table with the rows that are finished so far."""
   out.mkdir(parents=True, exist_ok=True)
   rows = []
   for row in table.rows:

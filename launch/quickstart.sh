@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# From nothing to a trained model: installs into .venv, writes small synthetic
-# raw NTU files, converts them, trains CTR-GCN with SkeletonGCL and evaluates
-# the checkpoint. Run again, it goes on from where it stopped.
+# Installs the project into .venv, writes small synthetic raw NTU files, converts
+# them, trains CTR-GCN with SkeletonGCL and evaluates the checkpoint. The same
+# command resumes it.
 set -euo pipefail
+if [ $# -gt 0 ]; then
+  echo "error: $0 takes no arguments" >&2
+  exit 1
+fi
 source "$(dirname "$0")/environment.sh"
 install_project
 python=.venv/bin/python
@@ -15,4 +19,5 @@ if [ ! -d data/quickstart ]; then
 fi
 $python -m sgcl_jax.main --config configs/quickstart.py
 echo "evaluating the checkpoint once more, as for any run:"
-$python -m sgcl_jax.main --config configs/quickstart.py --mode=evaluate
+$python -m sgcl_jax.main --mode=evaluate \
+  --workdir runs/quickstart_xsub_joint_motion

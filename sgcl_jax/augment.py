@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a whole clip to a network input: crop, resize, rotate, modality.
+"""Turns whole clips into network inputs: crop, resize, rotate, modality.
 
 Pure functions of one clip, mapped over the batch inside the jitted step. Each
-transform is a draw of its random numbers and an application of them.
+transform has two parts: one draws its random numbers, one applies them.
 """
 
 import functools
@@ -21,11 +21,11 @@ TEST_CROP = 0.95
 
 
 class NtuDraw(NamedTuple):
-  """A stretch of frames and a rotation.
+  """A crop and a rotation.
 
   Attributes:
-    start: [] first frame.
-    length: [] frames.
+    start: [] first frame of the crop.
+    length: [] number of frames.
     angles: [3] about x, y and z, radians.
   """
 
@@ -54,7 +54,14 @@ def count_frames(skeleton: jax.Array) -> jax.Array:
 def draw_ntu(
   key: jax.Array, num_frames: jax.Array, *, min_length: int, max_angle: float
 ) -> NtuDraw:
-  """Draws a crop of half the clip or more, not under `min_length` frames."""
+  """Draws a crop of half the clip or more, and a rotation.
+
+  Args:
+    key: PRNG key.
+    num_frames: [] frames of the clip.
+    min_length: Shortest crop in frames; a shorter clip is taken whole.
+    max_angle: Largest angle about each axis, radians.
+  """
   keys = jax.random.split(key, 3)
   share = jax.random.uniform(keys[0], minval=0.5, maxval=1.0)
   length = jnp.floor(num_frames * share).astype(jnp.int32)
@@ -67,23 +74,28 @@ def draw_ntu(
 
 
 def center_ntu(num_frames: jax.Array, *, max_frames: int) -> NtuDraw:
-  """The test crop: the middle 95 % and no rotation."""
-  # A table made in double precision: a float32 product may fall on the wrong
-  # side of a whole number.
+  """Returns the test crop: the middle 95 %, without rotation.
+
+  Args:
+    num_frames: [] frames of the clip.
+    max_frames: Upper bound of `num_frames`.
+  """
+  # The table is made in double precision: a float32 product may fall on the
+  # wrong side of a whole number.
   margins = [math.floor((1 - TEST_CROP) * n / 2) for n in range(max_frames + 1)]
   margin = jnp.asarray(np.array(margins, np.int32))[num_frames]
   return NtuDraw(margin, num_frames - 2 * margin, jnp.zeros(3))
 
 
 def apply_ntu(skeleton: jax.Array, draw: NtuDraw, window: int) -> jax.Array:
-  """Crops, resizes to `window` frames by linear interpolation, rotates.
+  """Crops, resizes to `window` frames by linear interpolation, and rotates.
 
-  Sampling is that of half-pixel centres. The first `length` frames from `start`
-  are taken even where all-zero frames lie between, as the reference does.
+  Frames are sampled at half-pixel centres. As in the reference, the crop takes
+  the `length` frames from `start` on, with any all-zero frames among them.
 
   Args:
     skeleton: [T, M, V, 3].
-    draw: Of `draw_ntu` or `center_ntu`.
+    draw: Returned by `draw_ntu` or `center_ntu`.
     window: Frames of the result.
 
   Returns:
@@ -102,7 +114,14 @@ def apply_ntu(skeleton: jax.Array, draw: NtuDraw, window: int) -> jax.Array:
 def draw_ucla(
   key: jax.Array, num_frames: jax.Array, *, window: int, max_degrees: int
 ) -> UclaDraw:
-  """Draws `window` frames in order and whole degrees about x and y."""
+  """Draws `window` frames in order, and whole degrees about x and y.
+
+  Args:
+    key: PRNG key.
+    num_frames: [] frames of the clip.
+    window: Frames to draw.
+    max_degrees: Largest angle about x and y.
+  """
   frame_key, angle_key = jax.random.split(key)
   frames = jnp.sort(jax.random.randint(frame_key, (window,), 0, num_frames))
   degrees = jax.random.randint(angle_key, (3,), -max_degrees, max_degrees + 1)
@@ -110,8 +129,8 @@ def draw_ucla(
 
 
 def spread_ucla(num_frames: jax.Array, *, window: int) -> UclaDraw:
-  """The test draw: `window` evenly spread frames and no rotation."""
-  # Integers, so that a whole quotient is never rounded down.
+  """Returns the test draw: `window` evenly spread frames, without rotation."""
+  # Integer division: a float would round some whole quotients down.
   frames = jnp.arange(window) * (num_frames - 1) // (window - 1)
   return UclaDraw(frames, jnp.zeros(3))
 
@@ -119,22 +138,23 @@ def spread_ucla(num_frames: jax.Array, *, window: int) -> UclaDraw:
 def apply_ucla(
   skeleton: jax.Array, num_frames: jax.Array, draw: UclaDraw, center: int
 ) -> jax.Array:
-  """Rotates, scales every axis of the clip to [-1, 1], takes frames.
+  """Rotates, scales every axis of the clip to [-1, 1], and takes frames.
 
-  The scaling undoes any other, so the reference's random scale has no
-  counterpart here.
+  The reference also scales at random before. That has no effect on the result,
+  so it is left out.
 
   Args:
-    skeleton: [T, M, V, 3], frames from `num_frames` on being padding.
+    skeleton: [T, M, V, 3]; frames from `num_frames` on are padding.
     num_frames: [] frames of the clip.
-    draw: Of `draw_ucla` or `spread_ucla`.
-    center: Joint that is the origin before the rotation.
+    draw: Returned by `draw_ucla` or `spread_ucla`.
+    center: Joint that is the origin of the rotation.
 
   Returns:
     [window, M, V, 3].
   """
   clip = skeleton - skeleton[0, 0, center]
-  # The reference turns row vectors by the matrix that turns columns for NTU.
+  # Here the reference multiplies row vectors by the matrix, for NTU the matrix
+  # by column vectors. So there is no transpose.
   clip = clip @ rotation_matrix(draw.angles).astype(skeleton.dtype)
   inside = (jnp.arange(len(clip)) < num_frames)[:, None, None, None]
   low = jnp.min(clip, axis=(0, 1, 2), where=inside, initial=jnp.inf)
@@ -144,7 +164,7 @@ def apply_ucla(
 
 
 def rotation_matrix(angles: jax.Array) -> jax.Array:
-  """Rz Ry Rx for angles [3]; a positive one turns clockwise about its axis."""
+  """Returns Rz Ry Rx [3, 3] for angles [3]; positive ones turn clockwise."""
   (cx, cy, cz), (sx, sy, sz) = jnp.cos(angles), jnp.sin(angles)
   one, zero = jnp.ones_like(cx), jnp.zeros_like(cx)
   about_x = jnp.array([[one, zero, zero], [zero, cx, sx], [zero, -sx, cx]])
@@ -156,14 +176,16 @@ def rotation_matrix(angles: jax.Array) -> jax.Array:
 def to_modality(
   clip: jax.Array, modality: str, layout: skeletons.Skeleton
 ) -> jax.Array:
-  """Turns joints [T, M, V, C] into a stream (paper Sec. 4.3).
+  """Turns joints into a stream (paper Sec. 4.3).
+
+  A bone is a joint minus its parent. Motion is the next frame minus this one,
+  and 0 in the last frame. The score of a difference of 2D joints is the mean of
+  their scores.
 
   Args:
-    clip: Coordinates of the joints.
-    modality: One of `MODALITIES`. A bone is a joint minus its parent, motion
-      the next frame minus this one and 0 in the last. The score of 2D joints
-      is the mean of both.
-    layout: Parents and dimensions.
+    clip: [T, M, V, C] coordinates of the joints.
+    modality: One of `MODALITIES`.
+    layout: Joint layout.
 
   Returns:
     [T, M, V, C].
@@ -204,7 +226,7 @@ def make_transform(
 
   Returns:
     transform(skeleton [N, T, M, V, C], num_frames [N], keys [N] or None) ->
-    [N, M, window, V, C]; without keys, the transform of the test.
+    [N, M, window, V, C]; without keys, the test transform.
 
   Raises:
     ConfigError: If the transform or the modality is unknown.
@@ -239,14 +261,14 @@ def make_transform(
 
 
 def _transform_ntu(clip, num_frames, key, window, layout, max_angle):
-  del num_frames  # As released, frames that are zero inside do not count.
+  del num_frames  # As released: all-zero frames inside a clip do not count.
   num_frames = count_frames(clip)
   if key is None:
     draw = center_ntu(num_frames, max_frames=len(clip))
   else:
-    # The shortest crop is 64 frames whatever the window, as in the reference.
+    # As in the reference, the shortest crop is 64 frames for any window.
     draw = draw_ntu(key, num_frames, min_length=64, max_angle=max_angle)
-    if layout.dimensions == 2:  # In the plane, which leaves the score alone.
+    if layout.dimensions == 2:  # A rotation in the plane keeps the score.
       draw = draw._replace(angles=draw.angles.at[:2].set(0))
   return apply_ntu(clip, draw, window)
 

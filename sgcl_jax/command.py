@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How every command parses its arguments, reports a mistake and ends.
+"""How every command parses its arguments, reports mistakes and ends.
 
-A command is a function `main(argv)`: it parses with a `Parser` of its own and
-raises `errors.UserError` on a mistake. `run` calls it from the shell.
+A command is a function `main(argv)`. It parses its arguments with a `Parser`
+and raises `errors.UserError` on a mistake. Started from the shell, it runs
+inside `run`.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from absl import flags
@@ -24,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 import sgcl_jax
 from sgcl_jax import errors
 
-# What a command says after a Ctrl-C that costs nothing.
+# Printed after a Ctrl-C by commands that can be resumed.
 RESUMABLE = "interrupted; the same command goes on from here"
 
 
@@ -35,15 +37,16 @@ def run(
 ) -> None:
   """Calls a command's `main` and ends the process if it fails.
 
-  Exit codes: 0, 1 after a mistake or a refusal of the operating system, 128
-  plus the number of a signal. Any other exception is a bug, and its traceback
-  names the file and line.
+  The exit code is 0 on success, 1 after a mistake of the user or an error of
+  the operating system, and 128 plus the signal's number after a signal. Any
+  other exception is a bug; its traceback is printed.
 
   Args:
-    main: Called without arguments; parses `sys.argv`.
-    interrupted: Printed after a Ctrl-C.
+    main: The command; called without arguments, so it parses `sys.argv`.
+    interrupted: Message to print after a Ctrl-C.
   """
-  # A scheduler's SIGTERM, too, must not leave anything half-written.
+  # SystemExit runs the clean-up code, so that a scheduler's SIGTERM leaves
+  # nothing half-written.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
     main()
@@ -57,17 +60,17 @@ def run(
 
 
 class Parser(argparse.ArgumentParser):
-  """Parses one command's arguments; a mistake is a `ConfigError`."""
+  """Parses the arguments of one command; raises `ConfigError` on a mistake."""
 
   def __init__(self, module: str, description: str):
     """Declares `--help` and `--version`.
 
     Args:
-      module: As in `python -m <module>`.
-      description: Printed by `--help`, usually the module's docstring.
+      module: Name of the command in `python -m <module>`, or its file `*.py`.
+      description: Text for `--help`, usually the module's docstring.
     """
     super().__init__(
-      f"python -m {module}",
+      f"python {module}" if module.endswith(".py") else f"python -m {module}",
       description=description,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False,
@@ -77,7 +80,11 @@ class Parser(argparse.ArgumentParser):
     self._has_config = False
 
   def add_json(self, what: str) -> None:
-    """Declares `--json`, see `print_result`."""
+    """Declares `--json`, see `print_json`.
+
+    Args:
+      what: What the command prints as JSON, for `--help`.
+    """
     self.add_argument(
       "--json",
       action="store_true",
@@ -87,9 +94,13 @@ class Parser(argparse.ArgumentParser):
   def add_config(self, default: str | None = None) -> None:
     """Declares `--config FILE[:options]` and its fields `--config.<key>=...`.
 
-    The parsed arguments hold the ConfigDict in `config`, None if the option is
-    missing and has no default, the stem of the file's name in `config_name`,
-    and the keys that were set in `overrides`.
+    The parsed arguments get four attributes: `config`, the ConfigDict, or None
+    without the option; `config_name`, the file's name without its suffix;
+    `overrides`, the keys that were set with `--config.<key>=...`; and
+    `pending`, the arguments that set them, if there is no config for them.
+
+    Args:
+      default: Value of `--config` if the option is missing.
     """
     self._has_config = True
     self.add_argument(
@@ -97,47 +108,69 @@ class Parser(argparse.ArgumentParser):
       default=default,
       metavar="FILE[:OPTIONS]",
       help="an experiment of configs/, with options after a colon; each of its"
-      " fields can be set too, as in --config.optim.base_lr=0.05",
+      " fields can also be set, as in --config.optim.base_lr=0.05",
     )
 
-  def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+  def parse_args(
+    self,
+    args: Sequence[str] | None = None,
+    namespace: argparse.Namespace | None = None,
+  ) -> argparse.Namespace:
     """Parses `sys.argv` or the given arguments.
 
     Raises:
-      ConfigError: If they make no sense.
+      ConfigError: If an argument is unknown, missing or has a wrong value.
     """
     parsed, rest = self.parse_known_args(args, namespace)
     if self._has_config:
       parsed.config_name = None
-      parsed.overrides = ()
+      parsed.overrides = parsed.pending = ()
       if parsed.config is not None:
         file, _, _ = parsed.config.partition(":")
         parsed.config_name = pathlib.Path(file).stem
-        parsed.config, rest, parsed.overrides = _override(
+        parsed.config, parsed.overrides = override(
           load_config(parsed.config), rest
         )
-      elif any(argument.startswith("--config.") for argument in rest):
-        raise errors.ConfigError("--config.<key>=... needs --config FILE")
+        return parsed
+      if rest and rest[0].startswith("--config."):
+        parsed.pending, rest = tuple(rest), []
     if rest:
       raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}")
     return parsed
 
   def error(self, message: str) -> NoReturn:
+    """Raises ConfigError, where argparse would end the process."""
     raise errors.ConfigError(message)
 
 
 def require_config(args: argparse.Namespace) -> ConfigDict:
   """Returns the config of parsed arguments, or raises ConfigError."""
-  if args.config is None:
+  config = find_config(args)
+  if config is None:
     raise errors.ConfigError(
       "--config is missing, as in --config configs/ctrgcn_ntu60.py"
     )
+  return config
+
+
+def find_config(args: argparse.Namespace) -> ConfigDict | None:
+  """Returns the config of parsed arguments, None without one.
+
+  Raises:
+    ConfigError: If fields are set without a config.
+  """
+  if args.pending:
+    raise errors.ConfigError(f"{args.pending[0]} needs --config FILE")
   return args.config
 
 
 @contextlib.contextmanager
 def messages(json_only: bool) -> Iterator[None]:
-  """Sends what is printed to standard error if only JSON may be printed."""
+  """Prints messages to standard error if only JSON may go to standard output.
+
+  Args:
+    json_only: Whether the command was called with `--json`.
+  """
   with contextlib.redirect_stdout(sys.stderr if json_only else sys.stdout):
     yield
 
@@ -151,10 +184,10 @@ def load_config(spec: str) -> ConfigDict:
   """Runs the `get_config` of a config file.
 
   Args:
-    spec: `FILE`, or `FILE:options` with the argument of `get_config`.
+    spec: `FILE`, or `FILE:options`; `get_config` is called with the options.
 
   Raises:
-    ConfigError: If there is no such file, or it fails; names its line.
+    ConfigError: If there is no such file, or if it fails; names its line.
   """
   path, _, options = spec.partition(":")
   if not os.path.isfile(path):
@@ -176,7 +209,7 @@ def load_config(spec: str) -> ConfigDict:
 
 
 def _locate(error, path):
-  """Returns an error's text after the last line of the file that led to it."""
+  """Returns an error's text, with the line of the file that led to it."""
   text = f"{type(error).__name__}: {_in_one_line(error)}"
   frames = traceback.extract_tb(error.__traceback__)
   lines = [
@@ -187,31 +220,47 @@ def _locate(error, path):
   return f"{path}, line {lines[-1]}: {text}" if lines else f"{path}: {text}"
 
 
-def _override(config, rest):
-  """Sets fields `--config.<key>=...`; returns what is left, and the keys."""
+def override(
+  config: ConfigDict, arguments: Sequence[str]
+) -> tuple[ConfigDict, tuple[str, ...]]:
+  """Sets fields of a config by `--config.<key>=<value>`.
+
+  Returns:
+    The config, and the keys that were set.
+
+  Raises:
+    ConfigError: If a key is unknown or a value has a wrong type, or if there
+      are other arguments.
+  """
   known = list(_flatten(config))
   keys = []
-  for argument in rest:
+  for argument in arguments:
     if argument.startswith("--config."):
       key = argument.removeprefix("--config.").partition("=")[0]
       if key not in known:
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean config.{close[0]}?" if close else ""
         raise errors.ConfigError(f"unknown key config.{key}{hint}")
+      if key == "preset":  # It sets further fields, which the key would not.
+        raise errors.ConfigError(
+          "preset is an option after the colon: --config FILE:preset=..."
+        )
       keys.append(key)
-  # A set of flags of its own, so that any two commands can be imported.
+    elif re.match(r"-\D", argument):  # Not a negative number: a value.
+      raise errors.ConfigError(f"unknown option {argument.partition('=')[0]}")
+  # Not the global flags: two commands in one process would define them twice.
   values = flags.FlagValues()
-  argv = ["", *rest]
+  argv = ["", *arguments]
   try:
     holder = config_flags.DEFINE_config_dict(
       "config", config, flag_values=values, sys_argv=argv
     )
     left = values(argv)[1:]
-  except flags.UnrecognizedFlagError as error:
-    raise errors.ConfigError(f"unknown option --{error.flagname}") from error
   except (flags.Error, ValueError, TypeError) as error:
     raise errors.ConfigError(_in_one_line(error)) from error
-  return holder.value, left, tuple(keys)
+  if left:
+    raise errors.ConfigError(f"unexpected arguments: {' '.join(left)}")
+  return holder.value, tuple(keys)
 
 
 def _flatten(config, prefix=""):

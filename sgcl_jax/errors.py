@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The types of mistakes that a command answers in one line (`command.py`)."""
+"""The mistakes that a command reports without a traceback (`command.py`)."""
 
 
 class UserError(ValueError):
-  """Something that the user can put right; its text says how."""
+  """A mistake that the user can correct; the message says how."""
 
 
 class ConfigError(UserError):
@@ -15,11 +15,11 @@ class DataError(UserError):
 
 
 class ContrastError(UserError):
-  """A contrast that would be off for a whole training."""
+  """A contrast that would stay inactive for a whole training."""
 
 
 class WorkdirError(UserError):
-  """A directory that holds another run."""
+  """A directory that holds another run, or none."""
 
 
 class CheckpointError(UserError):

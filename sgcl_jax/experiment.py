@@ -2,6 +2,8 @@
 """Turns a config into its parts, once; nothing below takes a whole config."""
 
 import dataclasses
+import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,55 +12,43 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from sgcl_jax import augment, errors, losses, models, optim, skeletons, source
+from sgcl_jax import (
+  augment,
+  errors,
+  losses,
+  models,
+  optim,
+  ranges,
+  skeletons,
+  source,
+)
 from sgcl_jax.contrast import base, switches
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import workdir as runs_workdir
+from sgcl_jax.runs import workdir
 
-# Smallest value of each number that a run can use.
-MINIMA = {
-  "batch_size": 1,
-  "eval_batch_size": 1,
-  "eval_every_epochs": 1,
-  "num_classes": 2,
-  "data.window": 2,
-  "data.repeats": 1,
-  "loss.label_smoothing": 0,
-  "loss.latent_prior": 0,
-  "loss.latent_mean": 0,
-  "optim.num_epochs": 1,
-  "optim.base_lr": 0,
-  "optim.momentum": 0,
-  "optim.weight_decay": 0,
-  "contrast.features": 1,
-  "contrast.margin": 0,
-  "contrast.rows_per_class": 1,
-  "contrast.num_hard_positives": 1,
-  "contrast.num_hard_negatives": 0,
-  "contrast.num_random_negatives": 0,
-}
-# Fields of a module that change neither variables nor logits.
-NOT_IDENTITY = ("dropout", "dtype", "remat")
+# Fields of a module that do not change its variables or its logits.
+NOT_IDENTITY = ("dropout", "dtype", "graph_block", "remat")
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """The parts of a run: data alone, no open files.
+  """The parts of a run: plain values, no open files.
 
   Attributes:
-    seed: Of all draws.
-    source: Which clips, in which batches.
+    seed: Seed of all random draws.
+    source: The clips of the run and the sizes of its batches.
     schedule: Epochs and learning rates.
     layout: Joint layout.
     clip: Shape of one clip as the model sees it, [1, M, T, V, C].
     model: Backbone, for training and evaluation.
-    transform: From padded clips to network inputs.
-    weights: Of the backbone's loss.
-    contrast: None without one.
-    optimizer: What follows the schedule.
+    transform: Turns padded clips into network inputs, see
+      `augment.make_transform`.
+    weights: Weights of the terms of the backbone's loss.
+    contrast: The contrast, or None if the run has none.
+    optimizer: Settings of the optimizer.
     init_from: Workdir of the run whose backbone this one starts from, or None.
-    identity: What a checkpoint must agree on.
-    record: The whole config, for `config.json`.
+    identity: Fields that a checkpoint must share with this run.
+    record: The whole config, as `config.json` stores it.
   """
 
   seed: int
@@ -76,24 +66,30 @@ class Experiment:
   record: dict[str, Any]
 
 
-def open(workdir: str) -> Experiment:
-  """Returns the experiment of a run, from its `config.json`.
+def open(directory: str | os.PathLike) -> Experiment:
+  """Builds the experiment of a run from its `config.json`.
+
+  Args:
+    directory: Workdir of the run.
 
   Raises:
-    WorkdirError: If there is none.
+    WorkdirError: If there is no `config.json`, or if it is damaged.
+    ConfigError: As `make`.
+    DataError: As `make`.
   """
-  return make(ConfigDict(runs_workdir.read_config(workdir)))
+  return make(ConfigDict(workdir.read_config(directory)))
 
 
 def make(config: ConfigDict) -> Experiment:
   """Resolves and checks a config of `configs/`, and builds each part once.
 
   Raises:
-    ConfigError: Names a key that no run can use, and what it may be.
+    ConfigError: If no run can use a value; names the key and what it may be.
     DataError: If open fields cannot be filled from the data set's metadata.
   """
+  ranges.check_keys(config)
   config = _resolve(config)
-  _check_minima(config)
+  ranges.check_values(config)
   layout = skeletons.get(config.skeleton)
   contrast = _make_contrast(config)
   fields, modality = models.adapt(
@@ -102,6 +98,7 @@ def make(config: ConfigDict) -> Experiment:
     skeleton=layout,
     fields={k: v for k, v in config.model.items() if v is not None},
   )
+  model = _make_model(config, layout, fields)
   shape = (1, config.num_persons, config.data.window, layout.num_joints, 3)
   return Experiment(
     seed=config.seed,
@@ -109,13 +106,13 @@ def make(config: ConfigDict) -> Experiment:
     schedule=_make_schedule(config),
     layout=layout,
     clip=jax.ShapeDtypeStruct(shape, np.float32),
-    model=_make_model(config, layout, fields),
+    model=model,
     transform=_make_transform(config, layout, modality),
     weights=losses.Weights(**config.loss),
     contrast=contrast,
     optimizer=_make_optimizer(config),
     init_from=config.init_from,
-    identity=_make_identity(config, fields),
+    identity=_make_identity(config, model, fields),
     record=config.to_dict(),
   )
 
@@ -136,21 +133,30 @@ def _resolve(config):
   return config
 
 
-def _check_minima(config):
-  for key, minimum in MINIMA.items():
-    value = config
-    for name in key.split("."):
-      value = value[name]
-    if value < minimum:
-      raise errors.ConfigError(f"config.{key}={value} is less than {minimum}")
-
-
 def find_temperature(config: ConfigDict) -> float:
-  """Returns tau: the one that is set, or the table's for this stream."""
-  if config.contrast.temperature is not None:
-    return config.contrast.temperature
+  """Returns tau: `temperature` if it is set, otherwise the one of its stream.
+
+  The stream's is in `temperatures`; where the released code differs, its own is
+  in `released_temperatures`.
+
+  Raises:
+    ConfigError: If the config has no temperature for its split and modality.
+  """
+  contrast = config.contrast
+  if contrast.temperature is not None:
+    return contrast.temperature
   stream = f"{config.data.split}_{config.data.modality}"
-  return config.contrast.temperatures[stream]
+  temperatures = dict(contrast.temperatures)
+  if contrast.variant == "released":
+    # Older runs have no such table.
+    temperatures |= dict(contrast.get("released_temperatures", {}))
+  if stream not in temperatures:
+    raise errors.ConfigError(
+      f"config.contrast.temperatures has no {stream} (split and modality); it"
+      f" has {', '.join(temperatures)}. Set"
+      " config.contrast.temperature for another stream"
+    )
+  return temperatures[stream]
 
 
 def _make_contrast(config):
@@ -162,11 +168,10 @@ def _make_contrast(config):
   )
   if not config.gcl:
     return None
-  temperature = find_temperature(config)
-  if not temperature > 0:
-    raise errors.ConfigError("config.contrast.temperature is not above 0")
   return switches.make(
-    config.contrast, num_classes=config.num_classes, temperature=temperature
+    config.contrast,
+    num_classes=config.num_classes,
+    temperature=find_temperature(config),
   )
 
 
@@ -222,11 +227,16 @@ def _make_optimizer(config):
   return optim.Sgd(**{name: config.optim[name] for name in names})
 
 
-def _make_identity(config, fields):
+def _make_identity(config, model, fields):
+  """Returns what a checkpoint must share: it changes variables or logits."""
   names = ("backbone", "num_classes", "skeleton", "num_persons")
   identity = {name: config[name] for name in names}
-  return identity | {
-    f"model.{name}": value
-    for name, value in fields.items()
-    if name not in NOT_IDENTITY
-  }
+  for name in sorted({*config.model, *fields} - {*NOT_IDENTITY}):
+    # The value in use, so that a default is equal to the same value set.
+    value = getattr(model, name, None)
+    if not isinstance(value, (bool, int, float, str, list, tuple)):
+      value = fields.get(name)
+    if value is not None:
+      # As the metadata store it: a tuple comes back as a list.
+      identity[f"model.{name}"] = json.loads(json.dumps(value))
+  return identity

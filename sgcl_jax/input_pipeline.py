@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TFRecords to padded batches of whole clips, in an order fixed by the seed."""
+"""Reads TFRecords into padded batches of whole clips, ordered by the seed."""
 
 import dataclasses
 import hashlib
@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,9 +24,9 @@ class Clips:
     names: [n] clip names.
     labels: [n] int32, 0-based.
     frames: [sum of T, M, V, C] float32, the frames of all clips in a row.
-    offsets: [n + 1] where each clip starts.
+    offsets: [n + 1], the first frame of each clip, and the end.
     class_names: Names of the classes by label.
-    metadata: Of the data set, such as `aligned`.
+    metadata: Metadata of the data set, such as `aligned`.
   """
 
   names: np.ndarray
@@ -41,6 +41,7 @@ class Clips:
 
   @property
   def max_frames(self) -> int:
+    """Frames of the longest clip."""
     return int(np.diff(self.offsets).max())
 
   def digest(self) -> str:
@@ -52,7 +53,16 @@ class Clips:
     return digest.hexdigest()
 
   def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:
-    """Returns clips padded with zeros to `max_frames` and to `size` clips."""
+    """Returns clips as one batch, padded with zeros.
+
+    Args:
+      rows: [k] numbers of the clips.
+      size: Clips of the batch, k or more; k by default.
+
+    Returns:
+      `skeleton` [size, max_frames, M, V, C], `num_frames` [size] int32, 1 for
+      added clips, and `label` [size] int32.
+    """
     size = size or len(rows)
     shape = (size, self.max_frames, *self.frames.shape[1:])
     skeleton = np.zeros(shape, np.float32)
@@ -64,6 +74,22 @@ class Clips:
       num_frames[i] = len(clip)
     label[: len(rows)] = self.labels[rows]
     return {"skeleton": skeleton, "num_frames": num_frames, "label": label}
+
+
+class Drawn(NamedTuple):
+  """The clips that a whole training draws, by class.
+
+  Attributes:
+    repeats: Passes over the clips in an epoch.
+    clips: [L] training clips.
+    visits: [L] how often one of these clips is in a batch.
+    rows: [L] different (repeat, clip) that are in a batch.
+  """
+
+  repeats: int
+  clips: np.ndarray
+  visits: np.ndarray
+  rows: np.ndarray
 
 
 def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
@@ -84,7 +110,15 @@ def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
 
 
 def load(data_dir: str | os.PathLike, split: str) -> Clips:
-  """Loads a split, sorted by name, so that shards do not matter."""
+  """Loads a split; clips are sorted by name, so that shards do not matter.
+
+  Args:
+    data_dir: A data set written by `data_prep`.
+    split: Name of the split, see `read_clips`.
+
+  Raises:
+    DataError: If the data set or the split is missing, or a file is damaged.
+  """
   builder = _builder(data_dir)
   clips = sorted(_read(builder, split), key=lambda clip: clip["name"])
   lengths = [len(clip["skeleton"]) for clip in clips]
@@ -102,7 +136,7 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
 
   Raises:
-    DataError: If the data set is missing or names no joint layout.
+    DataError: If the data set is missing or stores no joint layout.
   """
   info = _builder(data_dir).info
   if "layout" not in (info.metadata or {}):
@@ -118,8 +152,8 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
 
 
 def _builder(data_dir):
-  # Late, because it takes half a second; prediction reads no data set. It
-  # imports TensorFlow only for functions that are not used here.
+  # Imported late, as it takes half a second. It imports TensorFlow only for
+  # functions that are not used here.
   import tensorflow_datasets as tfds
 
   path = pathlib.Path(data_dir)
@@ -150,7 +184,7 @@ def _read(builder, split):
 
 
 def _decode(features, payload, path, offset):
-  """Returns one clip, or raises DataError with its place in the file."""
+  """Returns one clip; a DataError names its place in the file."""
   try:
     clip = features.deserialize_example_np(payload)
     return {
@@ -167,21 +201,82 @@ def _decode(features, payload, path, offset):
 def train_batches(
   clips: Clips, *, seed: int, epoch: int, repeats: int, batch_size: int
 ) -> Iterator[Batch]:
-  """One epoch: a permutation of (repeat, clip), the incomplete rest dropped.
+  """Yields the batches of one epoch: a permutation of (repeat, clip).
 
-  Each batch also holds `index`, which is repeat * len(clips) + rank of the
-  name, the row of the released code's bank, and `position` in the batch.
+  An incomplete last batch is dropped. Each batch also holds two numbers per
+  clip: `index`, its row in the bank of the released code, which is repeat *
+  len(clips) + rank of its name; and `position`, its place in the batch.
   """
-  order = np.random.default_rng((seed, epoch)).permutation(repeats * len(clips))
-  for start in range(0, len(order) - batch_size + 1, batch_size):
-    index = order[start : start + batch_size].astype(np.int32)
+  order = _draw_epoch(
+    len(clips), seed=seed, epoch=epoch, repeats=repeats, batch_size=batch_size
+  )
+  for index in order.astype(np.int32):
     batch = clips.batch(index % len(clips))
     position = np.arange(batch_size, dtype=np.int32)
     yield {**batch, "index": index, "position": position}
 
 
+def count_drawn(
+  labels: np.ndarray,
+  num_classes: int,
+  *,
+  seed: int,
+  num_epochs: int,
+  repeats: int,
+  batch_size: int,
+) -> Drawn:
+  """Counts what `train_batches` draws of each class in a whole training.
+
+  It draws the epochs themselves: each drops other clips with its rest.
+
+  Args:
+    labels: [n] classes of the clips.
+    num_classes: L.
+    seed: Seed of the training.
+    num_epochs: Epochs of the training.
+    repeats: Passes over the clips in an epoch.
+    batch_size: Clips of a batch.
+  """
+  times = np.zeros(repeats * len(labels), np.int64)  # Of each (repeat, clip).
+  for epoch in range(num_epochs):
+    order = _draw_epoch(
+      len(labels),
+      seed=seed,
+      epoch=epoch,
+      repeats=repeats,
+      batch_size=batch_size,
+    )
+    times[order] += 1  # They are distinct.
+
+  def count(weights):
+    counts = np.bincount(np.tile(labels, repeats), weights, num_classes)
+    return counts.astype(np.int64)
+
+  return Drawn(
+    repeats=repeats,
+    clips=np.bincount(labels, minlength=num_classes),
+    visits=count(times),
+    rows=count(times > 0),
+  )
+
+
+def _draw_epoch(num_clips, *, seed, epoch, repeats, batch_size):
+  """Returns the order of one epoch, repeat * num_clips + clip, by batches.
+
+  Returns:
+    [steps, batch_size]; the rest that fills no batch is dropped.
+  """
+  order = np.random.default_rng((seed, epoch)).permutation(repeats * num_clips)
+  num_steps = len(order) // batch_size
+  return order[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
 def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:
-  """Every clip once, in name order, as (rows, batch padded to one size)."""
+  """Yields every clip once, in name order.
+
+  Yields:
+    (rows, batch): numbers [k] of the clips, and a batch padded to `batch_size`.
+  """
   for start in range(0, len(clips), batch_size):
     rows = np.arange(start, min(start + batch_size, len(clips)))
     yield rows, clips.batch(rows, batch_size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backbones' own losses, as (sum, count); the contrast has a package."""
+"""The backbones' own losses as (sum, count); `contrast/` has the others."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from sgcl_jax import models
 
 
 class Weights(NamedTuple):
-  """What the loss of a backbone consists of.
+  """Settings of a backbone's loss.
 
   Attributes:
     label_smoothing: Share of the target that is spread over all classes.
@@ -35,18 +35,23 @@ def backbone_terms(
   """Returns the terms of a backbone's loss as (sum, count).
 
   Args:
-    outputs: Of this replica's N clips.
+    outputs: Outputs for this replica's N clips.
     labels: [N].
-    constants: Variables that are not trained; InfoGCN's `z_prior`.
-    weights: Of the terms; one of weight 0 is left out.
-    gather: Joins [N, ...] of all replicas.
+    constants: Fixed variables of the backbone, such as InfoGCN's `z_prior`.
+    weights: Weights of the terms; the latent terms are left out if both of
+      their weights are 0.
+    gather: Joins [N, ...] of all replicas along the first axis.
+
+  Returns:
+    Cross-entropy as `ce`, and InfoGCN's `latent_prior` and `latent_mean`.
   """
   smoothing = weights.label_smoothing
   terms = {"ce": cross_entropy(outputs.logits, labels, smoothing)}
   if weights.latent_prior or weights.latent_mean:
     latent, labels = gather(outputs.latent), gather(labels)
     distance = latent_prior_distance(latent, labels, constants["z_prior"])
-    # No sums over clips: every replica computes them whole and is one of R.
+    # These are not sums over clips. Each of the R replicas computes them for
+    # the whole batch with count 1, so that their mean counts them once.
     one = jnp.ones((), latent.dtype)
     norm = latent_mean_norm(latent)
     terms["latent_prior"] = (weights.latent_prior * distance, one)
@@ -57,7 +62,7 @@ def backbone_terms(
 def correct(
   logits: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns how many of [N, L] logits are right, and how many there are."""
+  """Returns how many of the [N, L] logits are right, and N."""
   hits = (logits.argmax(-1) == labels).astype(logits.dtype)
   return hits.sum(), jnp.array(len(labels), logits.dtype)
 

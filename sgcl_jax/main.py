@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains and evaluates an experiment of configs/; run again, it resumes.
+"""Trains and evaluates an experiment of configs/; the same command resumes it.
 
 python -m sgcl_jax.main --config configs/ctrgcn_ucla.py:modality=bone,gcl=false
 python -m sgcl_jax.main --config configs/agcn_ucla.py --config.seed=2
@@ -26,16 +26,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     help="train (and then evaluate), or evaluate the newest checkpoint",
   )
   parser.add_argument(
-    "--workdir", help="directory of the run; run again, it is resumed"
+    "--workdir", help="directory of the run; a run found there is resumed"
   )
   parser.add_json("the summary")
   args = parser.parse_args(argv)
-  if "preset" in args.overrides:
-    raise errors.ConfigError(
-      "preset is an option after the colon: --config FILE:preset=..."
-    )
   if args.config is None and args.mode == "evaluate" and args.workdir:
     config = ConfigDict(workdir.read_config(args.workdir))
+    config, _ = command.override(config, args.pending)
+  elif args.mode == "evaluate" and args.config is None:
+    raise errors.ConfigError(
+      "--workdir is missing: name the directory of a run, or its --config"
+    )
   else:
     config = command.require_config(args)
   with command.messages(args.json):
@@ -45,17 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(args, config):
-  # Imported late, so that a mistake in the arguments is answered at once.
+  # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax import evaluate, experiment, ranges, train
   from sgcl_jax.devices import set_up
+  from sgcl_jax.runs import scores
 
+  ranges.check_keys(config)
+  ranges.check_values(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
   )
-  from sgcl_jax import evaluate, experiment, train
-  from sgcl_jax.runs import scores
-
   parts = experiment.make(config)
   directory = args.workdir or os.path.join(
     "runs", workdir.default_name(args.config_name, parts.record)

@@ -15,8 +15,8 @@ class Schedule:
   Attributes:
     num_epochs: Epochs of the training.
     base_lr: Rate after the warm-up.
-    warmup_epochs: The rate rises linearly; the first epoch already has
-      1 / warmup_epochs of it.
+    warmup_epochs: Epochs of the linear warm-up; the first epoch trains at
+      `base_lr / warmup_epochs`.
     decay_epochs: 0-based epochs from which the rate is multiplied by
       `decay_rate`.
     decay_rate: Factor of each decay.
@@ -38,6 +38,24 @@ class Schedule:
     warmup = self.base_lr * (epochs + 1) / max(self.warmup_epochs, 1)
     return np.where(epochs < self.warmup_epochs, warmup, self.base_lr * decay)
 
+  def notices(self) -> list[str]:
+    """Returns a line for each setting that the training does not reach."""
+    found = []
+    late = [epoch for epoch in self.decay_epochs if epoch >= self.num_epochs]
+    if late:
+      found.append(
+        f"config.optim.decay_epochs={self.decay_epochs}: the rate does not"
+        f" decay at {', '.join(map(str, late))}, since"
+        f" config.optim.num_epochs={self.num_epochs} ends before"
+      )
+    if self.warmup_epochs > self.num_epochs:
+      found.append(
+        f"config.optim.warmup_epochs={self.warmup_epochs}: the rate does not"
+        f" reach config.optim.base_lr in config.optim.num_epochs="
+        f"{self.num_epochs}"
+      )
+    return found
+
   def is_evaluated(self, epoch: int) -> bool:
     """Tells whether the test split is evaluated after this 0-based epoch."""
     is_last = epoch + 1 == self.num_epochs
@@ -49,9 +67,9 @@ class Sgd:
   """SGD with weight decay added to the gradient, before the momentum.
 
   Attributes:
-    momentum: Of the buffer.
-    nesterov: Whether the update looks ahead.
-    weight_decay: Factor of the parameters in their gradient.
+    momentum: Decay of the momentum buffer.
+    nesterov: Whether to use Nesterov's momentum.
+    weight_decay: Multiple of the parameters that is added to the gradient.
   """
 
   momentum: float

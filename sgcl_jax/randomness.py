@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys folded from seed, purpose, step and position in the global batch.
 
-There is no key to save, and nothing depends on the replica.
+No key has to be saved, and no draw depends on the replica.
 """
 
 import jax
 
 # Each purpose has its own stream, so that the contrast changes neither the
-# augmentation nor the initial backbone. A number never changes its meaning: a
-# resumed run would draw something else.
+# augmentation nor the initial backbone. Never change a number: resumed runs
+# would draw other values.
 PURPOSES = {
   "augment": 0,
   "sampling": 1,

@@ -18,10 +18,10 @@ class Skeleton:
   Attributes:
     name: Name in messages and metadata.
     joints: Joint names, in the order of the data.
-    parents: For each joint the index of the next one towards the root; the root
-      is its own parent.
-    center: Joint that is the origin of a clip.
-    dimensions: 3, or 2: then the third channel of a joint is its score.
+    parents: For each joint, the index of the next joint towards the root; the
+      root is its own parent.
+    center: Index of the joint that is the origin of a clip.
+    dimensions: 2 or 3. With 2, the third channel of a joint is its score.
   """
 
   name: str
@@ -32,10 +32,12 @@ class Skeleton:
 
   @property
   def num_joints(self) -> int:
+    """V."""
     return len(self.joints)
 
   @property
   def root(self) -> int:
+    """Index of the root."""
     return next(j for j, parent in enumerate(self.parents) if j == parent)
 
   def to_json(self) -> str:
@@ -55,11 +57,11 @@ class Skeleton:
     return json.dumps(content)
 
   def parents_from(self, root: int) -> tuple[int, ...]:
-    """Returns the parents when the tree hangs from another joint."""
+    """Returns the parents of the same tree with another root."""
     parents, path = list(self.parents), [root]
     while path[-1] != self.parents[path[-1]]:
       path.append(self.parents[path[-1]])
-    # The edges from the new root up to the old one turn round.
+    # The edges between the new root and the old one change direction.
     for child, parent in zip(path, path[1:], strict=False):
       parents[parent] = child
     parents[root] = root
@@ -68,7 +70,7 @@ class Skeleton:
   def adjacency(self) -> np.ndarray:
     """Returns [3, V, V]: identity, inward and outward edges (ST-GCN, 2018).
 
-    Each column sums to one, or to zero where a joint has no such edge.
+    Each column sums to one, or to zero if the joint has no such edge.
     """
     num_joints = self.num_joints
     inward = np.zeros((num_joints, num_joints))
@@ -151,12 +153,14 @@ def parse(text: str, source: str) -> Skeleton:
   """Reads a layout from JSON.
 
   Args:
-    text: `name`, `joints` in the order of the data, `bones` as pairs of a joint
-      and its parent, `center`, and, if not 3, `dimensions` 2.
-    source: For messages.
+    text: A JSON object with `name`, `joints` in the order of the data, `bones`
+      as pairs of a joint and its parent, `center` and, for 2D joints,
+      `dimensions` 2.
+    source: Name of the text, for messages.
 
   Raises:
-    ConfigError: Says what is wrong: the bones have to make one tree.
+    ConfigError: If a key is missing, unknown or of a wrong value, or if the
+      bones do not make one tree.
   """
   try:
     content = json.loads(text)
@@ -190,7 +194,7 @@ def parse(text: str, source: str) -> Skeleton:
 
 
 def _find_problem(joints, bones, center):
-  """Returns what keeps bones from making one tree of the joints, or None."""
+  """Returns why bones do not make one tree of the joints, None if they do."""
   for joint in joints:
     if joints.count(joint) > 1:
       return f"{joint!r} is named twice"
@@ -225,8 +229,8 @@ def get(skeleton: str | Skeleton) -> Skeleton:
   """Returns a layout.
 
   Args:
-    skeleton: A layout, the name of one of `LAYOUTS`, a layout file `*.json`, or
-      the text of one.
+    skeleton: A layout, the name of one of `LAYOUTS`, the path of a layout file
+      `*.json`, or the text of such a file.
 
   Raises:
     ConfigError: If there is no such layout.

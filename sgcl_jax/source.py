@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clips a run trains and evaluates on, and in which batches."""
+"""The clips that a run trains and evaluates on, and its batch sizes."""
 
 import dataclasses
 from typing import Any
@@ -13,16 +13,16 @@ class Source:
 
   Attributes:
     data_dir: Directory of the data set.
-    prepare: Command that converts it, for messages.
+    prepare: Command that converts the data set, for messages.
     train_split: Split to train on.
     test_split: Split to evaluate.
     repeats: Passes over the clips in an epoch.
-    batch_size: Clips of a training batch, of all devices together.
-    eval_batch_size: Clips of an evaluation batch.
+    batch_size: Clips of a training batch, over all devices.
+    eval_batch_size: Clips of an evaluation batch, over all devices.
     num_classes: L.
     num_persons: M.
     layout: Joint layout.
-    require_aligned: Whether the bodies have to be aligned.
+    require_aligned: Whether data without aligned bodies is refused.
   """
 
   data_dir: str
@@ -45,8 +45,8 @@ class Source:
     """Loads the clips to evaluate.
 
     Raises:
-      DataError: If the data set is missing, damaged or of another layout; names
-        the command that prepares it.
+      DataError: If the data set is missing, damaged or of another layout; the
+        message names the command that prepares it.
     """
     return self._load(self.test_split)
 
@@ -84,7 +84,7 @@ class Source:
     if self.require_aligned and not clips.metadata.get("aligned"):
       raise errors.DataError(
         f"the bodies in {self.data_dir} are not aligned, which InfoGCN expects;"
-        " to train on them all the same: --config.data.require_aligned=false"
+        " to train on them anyway, set --config.data.require_aligned=false"
       )
     if clips.labels.max() >= self.num_classes:
       raise errors.DataError(
@@ -97,8 +97,8 @@ def describe(data_dir: str, prepare: str) -> dict[str, Any]:
   """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
 
   Args:
-    data_dir: Its directory.
-    prepare: Command that converts it, for messages.
+    data_dir: Directory of the data set.
+    prepare: Command that converts the data set, for messages.
 
   Raises:
     DataError: If the data set is missing or stores no joint layout.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cells of a data set make up a split.
+"""The cells of a data set, and the splits that they make up.
 
 A data set with two protocols is stored once, in cells such as
 `xsub_train_xview_test`; the split `xsub_train` is the sum of its two cells.
@@ -12,15 +12,15 @@ PROTOCOLS = ("xsub", "xview", "xset")
 
 
 def make_cell(*splits: str) -> str:
-  """Returns the cell of clips that are in all of these splits."""
+  """Returns the name of the cell of clips that are in all these splits."""
   return "_".join(splits)
 
 
 def get_splits(cell: str) -> tuple[str, ...]:
-  """Returns the splits that a cell is part of, its own name without protocols.
+  """Returns the splits that a cell is part of.
 
-  `xsub_train_xview_test` is part of `xsub_train` and `xview_test`, `train` of
-  `train` alone.
+  `xsub_train_xview_test` is part of `xsub_train` and `xview_test`. A name
+  without protocols, such as `train`, is a split of one cell.
   """
   words = cell.split("_")
   pairs = tuple(zip(words[::2], words[1::2], strict=False))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that a training step changes, and what it reports, as arrays."""
+"""The state that a training step changes, and the metrics that it returns."""
 
 import functools
 from typing import Any, NamedTuple
@@ -13,21 +13,21 @@ from flax import struct
 from sgcl_jax import models, randomness
 from sgcl_jax.contrast import base
 
-# What is not trained but belongs to a backbone, beside its `params`.
+# A backbone's collections of variables that are not trained.
 COLLECTIONS = ("batch_stats", "constants")
 
 
 @struct.dataclass
 class TrainState:
-  """A pytree that is carried through the steps and saved whole.
+  """Everything that a training step changes: a pytree, saved whole.
 
   Attributes:
-    step: [] int32, finished steps.
-    params: Of the `backbone` and of the `contrast`.
+    step: [] int32, number of finished steps.
+    params: Trained parameters: `backbone` and `contrast`.
     batch_stats: Running statistics of the backbone.
-    constants: Variables of the backbone that are not trained.
+    constants: Fixed variables of the backbone.
     opt_state: Momentum buffers.
-    memory: Of the contrast, such as its banks; None where it has none.
+    memory: Memory of the contrast, such as its banks; None if it has none.
   """
 
   step: jax.Array
@@ -38,7 +38,7 @@ class TrainState:
   memory: Any
 
   def variables(self) -> dict[str, Any]:
-    """Returns what the backbone's `apply` takes."""
+    """Returns the variables that the backbone's `apply` takes."""
     return {
       "params": self.params["backbone"],
       "batch_stats": self.batch_stats,
@@ -52,7 +52,7 @@ class Metrics(NamedTuple):
   Attributes:
     backbone_terms: Terms of the backbone's loss.
     contrast_terms: Terms of the contrast's loss.
-    values: The `loss`, their sum, and further values to log.
+    values: `loss`, which is the sum of all terms, and further values to log.
   """
 
   backbone_terms: dict[str, jax.Array]
@@ -60,7 +60,7 @@ class Metrics(NamedTuple):
   values: dict[str, jax.Array]
 
   def flatten(self) -> dict[str, jax.Array]:
-    """Returns all of them, the terms of the loss first."""
+    """Returns all values by name, the terms of the loss first."""
     return {**self.backbone_terms, **self.contrast_terms, **self.values}
 
 
@@ -73,14 +73,14 @@ def init(
   seed: int,
   num_rows: int,
 ) -> TrainState:
-  """Draws the initial state; the contrast does not change the backbone's.
+  """Draws the initial state; the backbone is the same with any contrast.
 
   Args:
     model: Backbone.
-    contrast: Or None.
-    optimizer: Of the training.
+    contrast: The contrast, or None.
+    optimizer: Optimizer of the training.
     clip: Shape of one clip, [1, M, T, V, C].
-    seed: Of the run.
+    seed: Seed of the run.
     num_rows: Clips of an epoch, repeats included.
 
   Raises:
@@ -103,7 +103,13 @@ def init(
 def output_shapes(
   model: nn.Module, variables: dict[str, Any], clip: jax.ShapeDtypeStruct
 ) -> models.Outputs:
-  """Returns the shapes of a backbone's outputs for one clip."""
+  """Returns the shapes of a backbone's outputs for one clip.
+
+  Args:
+    model: Backbone.
+    variables: Its variables, or their shapes.
+    clip: Shape of one clip, [1, M, T, V, C].
+  """
   apply = functools.partial(models.apply_eval, model)
   return jax.eval_shape(apply, variables, clip)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training and the evaluation step, pure, written against one axis."""
+"""The training step and the evaluation step: pure functions of one replica."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,6 @@ from sgcl_jax import losses, models, randomness, state
 from sgcl_jax.contrast import base
 from sgcl_jax.devices import parallel
 
-# Random streams of the layers.
-STREAMS = ("dropout", "latent")
 TrainState, Metrics = state.TrainState, state.Metrics
 
 
@@ -30,15 +28,16 @@ def make_train_step(
   """Builds the step of one replica.
 
   Args:
-    seed: Of the run.
+    seed: Seed of the run.
     model: Backbone, x [N, M, T, V, C] -> (logits [N, L], graph [N, S, V, V]).
-    transform: Of `augment.make_transform`.
-    weights: Of the backbone's loss.
-    contrast: Or None.
-    optimizer: Gradients -> updates.
+    transform: Returned by `augment.make_transform`.
+    weights: Weights of the terms of the backbone's loss.
+    contrast: The contrast, or None.
+    optimizer: Turns gradients into updates.
 
   Returns:
-    train_step(state, batch) -> (state, metrics), mapped over `parallel.AXIS`.
+    train_step(state, batch) -> (state, metrics). It has to be mapped over
+    `parallel.AXIS`; a batch holds the replica's N clips.
   """
   loss_fn = _make_loss(model, weights, contrast or base.NONE)
 
@@ -49,7 +48,7 @@ def make_train_step(
 
     x = transform(batch["skeleton"], batch["num_frames"], keys("augment"))
     # Equal on all replicas; the layers fold in the clips' positions.
-    rngs = {s: randomness.step_key(seed, s, state.step) for s in STREAMS}
+    rngs = {s: randomness.step_key(seed, s, state.step) for s in models.STREAMS}
     grads, (metrics, batch_stats, memory) = jax.grad(loss_fn, has_aux=True)(
       state.params, state, batch, x, rngs, keys("sampling")
     )
@@ -71,16 +70,16 @@ def make_train_step(
 
 
 def _make_loss(model, weights, contrast):
-  """Builds the function that is differentiated: one replica's share."""
+  """Builds the function to differentiate: one replica's share of the loss."""
 
   def loss_fn(params, state, batch, x, rngs, keys):
     variables = {**state.variables(), "params": params["backbone"]}
     out, batch_stats = models.apply_train(model, variables, x, rngs)
     terms = losses.backbone_terms(
-      out, batch["label"], state.constants, weights, _gather
+      out, batch["label"], state.constants, weights, gather
     )
     outcome = contrast.apply(
-      params["contrast"], state.memory, out, batch, keys, _gather
+      params["contrast"], state.memory, out, batch, keys, gather
     )
     correct = losses.correct(out.logits, batch["label"])
     logged = {"accuracy": correct, **outcome.logged}
@@ -93,7 +92,15 @@ def _make_loss(model, weights, contrast):
 def make_eval_step(
   model: nn.Module, transform: Callable[..., jax.Array]
 ) -> Callable[[dict, dict], jax.Array]:
-  """Builds eval_step(variables, batch) -> logits [N, L]: the backbone alone."""
+  """Builds the evaluation step, which runs the backbone alone.
+
+  Args:
+    model: Backbone.
+    transform: Returned by `augment.make_transform`.
+
+  Returns:
+    eval_step(variables, batch) -> logits [N, L].
+  """
 
   def eval_step(variables, batch):
     x = transform(batch["skeleton"], batch["num_frames"], None)
@@ -103,7 +110,15 @@ def make_eval_step(
 
 
 def share(terms: dict[str, base.Mean]) -> dict[str, jax.Array]:
-  """Returns this replica's part of each global mean, 0 where nothing counts."""
+  """Returns this replica's part of each mean over the global batch.
+
+  Args:
+    terms: (sum [], count []) of this replica, by name.
+
+  Returns:
+    Values [] by name; their sum over the replicas is the mean, and 0 if the
+    counts are 0.
+  """
 
   def divide(total, count):
     count = lax.psum(lax.stop_gradient(count), parallel.AXIS)
@@ -112,10 +127,11 @@ def share(terms: dict[str, base.Mean]) -> dict[str, jax.Array]:
   return {name: divide(*term) for name, term in terms.items()}
 
 
+def gather(x: jax.Array) -> jax.Array:
+  """Joins [N, ...] of all replicas along the first axis."""
+  return lax.all_gather(x, parallel.AXIS, tiled=True)
+
+
 def _total(metrics):
   terms = {**metrics.backbone_terms, **metrics.contrast_terms}
   return sum(terms.values())
-
-
-def _gather(x):
-  return lax.all_gather(x, parallel.AXIS, tiled=True)

@@ -36,12 +36,12 @@ def read_records(
 ) -> Iterator[tuple[int, bytes]]:
   """Reads a file that holds exactly `num_records` records.
 
-  A length is used only after its checksum is verified and if the file is long
-  enough, so that damage never leads to a large allocation.
+  A length is used only if its checksum is right and the file is long enough, so
+  that damage never leads to a large allocation.
 
   Args:
     path: The file.
-    num_records: Records that the metadata count in this file.
+    num_records: Number of its records, from the metadata.
 
   Yields:
     (offset, payload): where the record starts in the file, and its payload.

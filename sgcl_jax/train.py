@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training run: restore, epochs, evaluate, save."""
+"""A training run: restores, trains its epochs, evaluates and saves."""
 
+import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import optax
 import tqdm
 
@@ -29,33 +30,42 @@ def run(
   """Trains, or goes on training, and evaluates the last epoch.
 
   Args:
-    parts: Of the run.
-    directory: Workdir for everything that is written; a run found there is
-      resumed, and its result is that of an uninterrupted one.
+    parts: Parts of the run.
+    directory: Workdir of the run, which holds all that it writes. A run that is
+      already there is resumed; the result is the same as without interruption.
 
   Returns:
     The content of `summary.json`.
 
   Raises:
-    UserError: If the data, the workdir or a checkpoint is not usable, or a loss
-      is not finite.
+    UserError: If the data, the workdir or a checkpoint is not usable, or if a
+      loss is not finite.
   """
   source, schedule = parts.source, parts.schedule
   parallel.check_batch_size(source.batch_size, "config.batch_size")
-  _check_trained_here(directory)
+  saved = checkpoint.read_metadata(directory)
+  _check_trained_here(saved, directory)
   workdir.check_resume(parts.record, directory)
   clips, test_clips = source.load_train(), source.load_test()
   steps_per_epoch = source.num_steps(len(clips))
   if parts.contrast is not None:
-    parts.contrast.check_data(
-      np.bincount(clips.labels, minlength=source.num_classes),
-      clips.class_names,
-      schedule.num_epochs,
-      source.repeats,
+    drawn = input_pipeline.count_drawn(
+      clips.labels,
+      source.num_classes,
+      seed=parts.seed,
+      num_epochs=schedule.num_epochs,
+      repeats=source.repeats,
+      batch_size=source.batch_size,
     )
+    parts.contrast.check_data(drawn, clips.class_names)
   optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
-  start = _init_state(parts, optimizer, source.repeats * len(clips))
+  start = init_state(parts, optimizer, source.repeats * len(clips))
+  # Only the first step needs the other run: it may be gone on resume.
+  if parts.init_from is not None and saved is None:
+    start = _take_backbone(parts, start)
   evaluator = evaluate.make_evaluator(parts, test_clips)
+  for notice in schedule.notices():
+    print(f"notice: {notice}", file=sys.stderr, flush=True)
   plural = "s" if schedule.num_epochs > 1 else ""
   with workdir.claim(parts.record, directory):
     print(
@@ -65,7 +75,10 @@ def run(
       " the first step takes longer, as it is compiled",
       flush=True,
     )
-    _train(parts, directory, clips, evaluator, optimizer, start)
+    with contextlib.closing(
+      checkpoint.Checkpoints(directory, writable=True)
+    ) as checkpoints:
+      _train(parts, directory, checkpoints, clips, evaluator, optimizer, start)
     return evaluate.finish(parts, directory, test_clips, evaluator)
 
 
@@ -84,9 +97,19 @@ def make_train_step(
   return parallel.map_train_step(step)
 
 
-def _init_state(parts, optimizer, num_rows):
-  """Returns the initial state, the backbone perhaps that of another run."""
-  start = state.init(
+def init_state(
+  parts: experiment.Experiment,
+  optimizer: optax.GradientTransformation,
+  num_rows: int,
+) -> state.TrainState:
+  """Draws the initial state.
+
+  Args:
+    parts: Parts of the run.
+    optimizer: Optimizer of the training.
+    num_rows: Clips of an epoch, repeats included.
+  """
+  return state.init(
     parts.model,
     parts.contrast,
     optimizer,
@@ -94,24 +117,24 @@ def _init_state(parts, optimizer, num_rows):
     seed=parts.seed,
     num_rows=num_rows,
   )
-  if parts.init_from is None:
-    return start
-  origin = checkpoint.Checkpoints(parts.init_from)
-  variables = origin.restore_model(start.variables(), parts.identity)
-  origin.close()
+
+
+def _take_backbone(parts, start):
+  """Replaces the initial backbone by the one of the run `init_from`."""
+  with contextlib.closing(checkpoint.Checkpoints(parts.init_from)) as origin:
+    variables = origin.restore_model(start.variables(), parts.identity)
   params = {**start.params, "backbone": variables.pop("params")}
   return start.replace(params=params, **variables)
 
 
-def _train(parts, directory, clips, evaluator, optimizer, current):
-  """Runs the epochs that a workdir does not have yet."""
+def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
+  """Runs the epochs that the workdir does not have yet."""
   metadata = {
     "model": parts.identity,
     "seed": parts.seed,
     "data": clips.digest(),
     "classes": list(clips.class_names),
   }
-  checkpoints = checkpoint.Checkpoints(directory, writable=True)
   first_epoch = 0
   if checkpoints.latest() is not None:
     saved = checkpoints.metadata()
@@ -122,7 +145,7 @@ def _train(parts, directory, clips, evaluator, optimizer, current):
 
   train_step = make_train_step(parts, optimizer)
   recorder = record.Recorder(directory, int(current.step))
-  try:
+  with contextlib.closing(recorder):
     for epoch in range(first_epoch, parts.schedule.num_epochs):
       progress = _Epoch(parts, epoch, len(clips), recorder)
       current = progress.train(train_step, current, clips)
@@ -130,19 +153,15 @@ def _train(parts, directory, clips, evaluator, optimizer, current):
       if parts.schedule.is_evaluated(epoch):
         test = evaluator(current.variables()).accuracy()
         recorder.write("test", int(current.step), epoch + 1, **test)
-      # First the record, then the checkpoint: a kill between the two repeats
-      # the epoch and drops its lines.
+      # The record is written before the checkpoint: after a kill between the
+      # two, the next run drops these lines and repeats the epoch.
       recorder.flush()
       checkpoints.save(current, {**metadata, "epoch": epoch + 1})
       print(progress.describe(test), flush=True)
-  finally:
-    recorder.close()
-    checkpoints.close()
 
 
-def _check_trained_here(directory):
-  """Refuses to train on where weights were imported."""
-  saved = checkpoint.read_metadata(directory)
+def _check_trained_here(saved, directory):
+  """Refuses a workdir that holds imported weights."""
   if saved and "imported_from" in saved:
     raise errors.WorkdirError(
       f"{directory} holds imported weights; train from them with"
@@ -150,9 +169,9 @@ def _check_trained_here(directory):
     )
 
 
-def _check_progress(parts, saved, current):
-  """Refuses a run of other data, or with more epochs than the schedule."""
-  if saved["data"] != current["data"]:
+def _check_progress(parts, saved, metadata):
+  """Refuses a run on other data, or with more epochs than the schedule."""
+  if saved["data"] != metadata["data"]:
     raise errors.WorkdirError(
       f"{parts.source.data_dir} is not the data that this run began with; use"
       " another --workdir"
@@ -204,8 +223,8 @@ class _Epoch:
     with bar:
       for batch in batches:
         current, metrics = train_step(current, batch)
-        # The values of the step before: reading this one's would make the
-        # device wait for the next batch.
+        # Read the values of the step before: reading those of this step would
+        # make the device wait for the next batch.
         if pending is not None:
           self._record(pending, bar)
         pending = metrics
@@ -214,7 +233,7 @@ class _Epoch:
     return current
 
   def describe(self, test):
-    """Returns the epoch in one line."""
+    """Returns a line that sums up the epoch."""
     left = (self._schedule.num_epochs - self._epoch - 1) * self._seconds
     rate = self._num_steps * self._source.batch_size / self._seconds
     parts = [self._title(), *self._values()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and comparing what the reference implementations stored."""
+"""Reads and compares stored values of the reference implementations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def pick(tree: Mapping[str, Any], entry: tables.Entry) -> np.ndarray:
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
-  """The golden README's "rel": max|a - b| / max|b|."""
+  """Checks the golden README's "rel": max|a - b| / max|b|."""
   actual, expected = np.asarray(actual), np.asarray(expected)
   assert actual.shape == expected.shape, (actual.shape, expected.shape)
   error = np.abs(actual - expected).max()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's tables: every row can be run, and one is, on synthetic data."""
+"""The paper's tables: every row is a valid run; one table is trained."""
 
 import csv
 import importlib.util
@@ -136,7 +136,7 @@ def test_a_table_is_trained_resumed_and_written(
   assert text in result.stdout
   assert "| Inter-batch contrast |" in text and "epoch 1 (the last)" in text
 
-  # A second seed of another table: what it shares is not trained again.
+  # With a second seed of another table, shared rows are not trained again.
   written = (runs["default"] / "metrics.jsonl").stat().st_mtime_ns
   result = ablate("--table", "11", "--seeds", "2")
   assert result.returncode == 0, result.stderr
@@ -146,7 +146,7 @@ def test_a_table_is_trained_resumed_and_written(
   assert [row["seeds"] for row in found] == ["2", "2", "2"]
   assert all(float(row["std"]) >= 0 for row in found)
 
-  # A run of other data is not taken for one of these.
+  # A run on other data does not count.
   (metadata,) = runs["default"].glob("checkpoints/*/metadata/metadata")
   text = json.loads(metadata.read_text())
   metadata.write_text(json.dumps({**text, "data": "another"}))
@@ -157,7 +157,7 @@ def test_a_table_is_trained_resumed_and_written(
 
 
 def test_refused_rows_do_not_stop_the_others(ablate, tmp_path):
-  """No class of the few clips has as many rows as Tab. 18 asks for."""
+  """The few clips have fewer rows per class than Tab. 18 asks for."""
   result = ablate("--table", "18")
   assert result.returncode == 1
   lines = result.stderr.splitlines()

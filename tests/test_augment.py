@@ -20,13 +20,13 @@ def make_transform(name, modality, window):
 
 
 def ntu_clips(data):
-  """Golden NTU sequences [S, 140, 150] as [S, T, M, V, C]."""
+  """Returns golden NTU sequences [n, 140, 150] as [n, T, M, V, C]."""
   x = data["ntu/x"].astype(np.float32)
   return x.reshape(*x.shape[:2], 2, 25, 3)
 
 
 def as_golden(x):
-  """[T, M, V, C] as [C, T, V, M]."""
+  """Returns [T, M, V, C] as [C, T, V, M]."""
   return np.asarray(x).transpose(3, 0, 2, 1)
 
 

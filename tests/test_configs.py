@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options after the colon, and the paper's numbers in the configs."""
+"""The options after the colon, and the paper's numbers in the configs."""
 
 import numpy as np
 import pytest

@@ -35,6 +35,7 @@ MISTAKES = {
     "preset is an option after the colon",
   ),
   "no config": ([], "--config is missing"),
+  "no run": (["--mode=evaluate"], "--workdir is missing: name the directory"),
   "stray argument": (["--config", "configs/ctrgcn_ucla.py", "bone"],
                      "unexpected arguments: bone"),
   "no data": (["--config", "configs/ctrgcn_ucla.py",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nine experiments take a step at their own batch size within 12 GiB."""
+"""Each of the nine experiments takes a step at its batch size in 12 GiB."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ LIMIT_GIB = 12
 
 @pytest.fixture(scope="module")
 def ntu_data(make_ntu_data):
-  """Enough clips for a batch of 128."""
+  """Writes enough clips for a batch of 128."""
   return make_ntu_data(20)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts against the reference's adjacency and against common sense."""
+"""Layouts against the reference's adjacency, and their rules."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from sgcl_jax import skeletons
 
 
 def test_adjacency_equals_reference(golden):
-  """An untrained reference model starts from it."""
+  """An untrained reference model holds the adjacency it starts from."""
   data = golden("F_trajectory_ctrgcn_ucla.npz")
   for block in (1, 10):
     expected = data[f"state/l{block}.gcn1.PA"].astype(np.float64)
@@ -29,7 +29,7 @@ def test_layouts_are_trees(layout):
   for joint in range(layout.num_joints):
     for _ in range(layout.num_joints):
       joint = layout.parents[joint]
-    assert layout.parents[joint] == joint  # The root is reached.
+    assert layout.parents[joint] == joint  # All joints lead to the root.
 
 
 def test_get():

@@ -67,7 +67,7 @@ def run_replicas(parts, clips, num_replicas, count=5, noise=0.0):
       lambda x: x.reshape(num_replicas, -1, *x.shape[1:]), batch
     )
     states, metrics = mapped(current, shares)
-    # What a step returns must be equal on all replicas.
+    # The results of a step must be equal on all replicas.
     for leaf in jax.tree.leaves((states, metrics)):
       np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
     current, metrics = jax.tree.map(lambda x: x[0], (states, metrics))
@@ -89,8 +89,8 @@ def largest_error(actual, expected):
 
   def error(a, b):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    # The bias before a BatchNorm has no gradient by mathematics: it holds
-    # rounding errors alone, to which nothing can be relative.
+    # The bias before a BatchNorm has a gradient of zero in exact arithmetic.
+    # Its entries are rounding errors, so a relative error says nothing.
     return np.abs(a - b).max() / max(np.abs(b).max(), 1e-2)
 
   return max(jax.tree.leaves(jax.tree.map(error, actual, expected)))
@@ -99,7 +99,7 @@ def largest_error(actual, expected):
 @pytest.mark.parametrize("num_replicas", [2, 4, 8])
 @pytest.mark.parametrize("arg", [None, "contrast=released", "gcl=false"])
 def test_replicas_equal_one_device(tiny, clips, num_replicas, arg, x64):
-  """Skipped anchors are present: the banks start empty."""
+  """The banks start empty, so some anchors are skipped."""
   few = {"contrast.num_hard_positives": 3, "contrast.num_random_negatives": 4}
   parts = tiny(arg, **few)
   one, logged_one = run_replicas(parts, clips, 1)
@@ -118,7 +118,7 @@ def kernel_without_contrast(tiny, clips):
   return after.params["backbone"]["Dense_0"]["kernel"]
 
 
-# The switches of the paper's tables, but those of numbers.
+# The switches of the paper's tables, except those that are numbers.
 @pytest.mark.parametrize(
   "overrides",
   [
@@ -143,13 +143,13 @@ def test_replicas_of_the_switches(
   many, logged_many = run_replicas(parts, clips, 4, count=2)
   assert_close(many, one, 1e-9)
   assert_close(logged_many, logged_one, 1e-9)
-  # The backbone is moved by more than its own loss.
+  # The contrast also changes the backbone.
   kernel = one.params["backbone"]["Dense_0"]["kernel"]
   assert np.abs(kernel - kernel_without_contrast).max() > 1e-5
 
 
 def real_config(backbone, arg):
-  """A recipe of NW-UCLA on few clips, everything random switched on."""
+  """Returns a recipe of NW-UCLA on few clips, with all random parts on."""
   config = {"ctrgcn": ctrgcn_ucla, "infogcn": infogcn_ucla}[backbone]
   config = config.get_config(arg)
   fields = {**TINY, "model.dropout": 0.5, "contrast.num_hard_positives": 2}
@@ -158,7 +158,7 @@ def real_config(backbone, arg):
   return experiment.make(config)
 
 
-# Each compiles for a minute: one of each backbone here, all in the slow tests.
+# Each compiles for a minute: here one per backbone, in the slow tests all.
 REAL = [
   pytest.param(
     backbone,
@@ -195,7 +195,7 @@ def on_one(clips):
 def test_replicas_of_a_backbone(
   backbone, arg, num_replicas, clips, on_one, x64
 ):
-  """Rotation, dropout, latent noise, and terms that are no sums over clips."""
+  """Covers rotation, dropout, noise, and terms that are no sums over clips."""
   one, logged_one = on_one(backbone, arg, 3, True)
   parts = real_config(backbone, arg)
   many, logged_many = run_replicas(parts, clips, num_replicas, count=3)
@@ -207,8 +207,8 @@ def test_replicas_of_a_backbone(
   assert_close(logged_many[0], logged_one[0], 1e-9)
   tolerance = 1e-9
   if (backbone, arg) == ("infogcn", None):
-    # Three steps at this rate blow an untrained InfoGCN's rounding errors up:
-    # no more than those of parameters that are changed in the last digits.
+    # Three steps at this rate amplify the rounding errors of an untrained
+    # InfoGCN. Changing the parameters' last digits gives the size to expect.
     changed, _ = on_one(backbone, arg, 3, True, noise=1e-15)
     tolerance = largest_error(changed, one)
     assert 1e-9 < tolerance < 1e-5
@@ -224,8 +224,8 @@ def test_replicas_of_a_backbone_in_single_precision(
   one, logged_one = on_one(backbone, arg, 1, False)
   parts = real_config(backbone, arg)
   many, logged_many = run_replicas(parts, clips, num_replicas, count=1)
-  # InfoGCN's graphs in single precision are that far from those in double
-  # precision: its attention sees differences of products of hundreds.
+  # InfoGCN's graphs differ this much between single and double precision: its
+  # attention depends on differences of products in the hundreds.
   rows = 1e-4 if backbone == "infogcn" else 1e-5
   assert_first_step(many, logged_many, one, logged_one, rows)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record reader: files of TensorFlow, and every kind of damage."""
+"""The record reader: files written by TensorFlow, and all kinds of damage."""
 
 import struct
 
@@ -28,7 +28,7 @@ def read(path, num_records=4):
 
 
 def refuse(path, content, offset, what):
-  """Asserts the whole message about a damaged file."""
+  """Checks the whole message about a damaged file."""
   path.write_bytes(content)
   with pytest.raises(errors.DataError) as caught:
     read(path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs: what they leave behind, resuming, faults."""
+"""Whole runs: their files, resuming, faults."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def read_scores(workdir):
 
 
 def read_state(workdir):
-  """Every array of the newest checkpoint, by item and path."""
+  """Returns every array of the newest checkpoint, by item and path."""
   path = workdir / "checkpoints"
   step = max(int(p.name) for p in path.iterdir())
   to_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
@@ -76,14 +76,14 @@ def finished_path(tmp_path_factory):
 
 @pytest.fixture
 def finished(finished_path, tiny):
-  """Directory of an uninterrupted run, made by the first test that needs it."""
+  """Returns the workdir of an uninterrupted run, trained once for all tests."""
   if not (finished_path / "summary.json").exists():
     train.run(tiny(), finished_path)
   return finished_path
 
 
 def test_the_step_is_compiled_once(tiny, tmp_path, monkeypatch):
-  """Not again for the arrays that it returns itself."""
+  """No second compilation for the arrays that the step itself returns."""
   compiled = []
   per_step = []
   make = train.make_train_step
@@ -166,7 +166,7 @@ def wait_for_lines(process, workdir, count):
 
 
 def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, run_main):
-  """kill -9 in the first, the second and the last epoch of one run."""
+  """Kills one run with -9 in its first, second and last epoch."""
   workdir = tmp_path / "run"
   for count in (3, STEPS_PER_EPOCH + 5, 2 * STEPS_PER_EPOCH + 9):
     process = run_main("--workdir", workdir, popen=True)
@@ -226,7 +226,7 @@ def test_several_devices_train_the_same(finished, tmp_path, run_main):
   four = [line for line in record.read(workdir) if line["split"] == "train"]
   for name in one[0].keys() - {"split"}:
     assert four[0][name] == pytest.approx(one[0][name], rel=1e-5, abs=1e-6)
-  # Rounding differs, and grows; the test_steps compare in double precision.
+  # Rounding errors differ and grow; test_steps compares in double precision.
   assert four[-1]["loss"] == pytest.approx(one[-1]["loss"], rel=1e-2)
   assert json.loads((workdir / "summary.json").read_text())["num_clips"] == 13
 
@@ -247,7 +247,7 @@ def test_the_contrast_leaves_the_rest_of_the_draws_alone(tiny):
     one.params["backbone"],
     other.params["backbone"],
   )
-  # The same augmentations: the same cross-entropy in the first step.
+  # The same augmentations give the same cross-entropy in the first step.
   clips = with_gcl.source.load_train()
   batch = next(
     input_pipeline.train_batches(
@@ -325,8 +325,22 @@ def test_a_damaged_or_missing_checkpoint_is_named(finished, tmp_path, tiny):
     evaluate.run(tiny(), copy)
 
 
+def test_a_checkpoint_of_another_version_is_only_evaluated(
+  finished, tmp_path, tiny
+):
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  for path in copy.glob("checkpoints/*/metadata/metadata"):
+    metadata = json.loads(path.read_text())
+    assert metadata.pop("format") == checkpoint.FORMAT
+    path.write_text(json.dumps(metadata))
+  assert evaluate.run(tiny(), copy)["num_clips"] == 13
+  with pytest.raises(errors.CheckpointError, match="but not resumed"):
+    train.run(tiny(**{"optim.num_epochs": 4}), copy)
+
+
 def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny):
-  """And the remedy that the message names works in the same workdir."""
+  """The remedy in the message works in the same workdir."""
   workdir = tmp_path / "run"
   many = {"contrast.num_hard_positives": 128, "optim.num_epochs": 1}
   with pytest.raises(
@@ -337,7 +351,7 @@ def test_a_contrast_that_cannot_become_active_is_refused(tmp_path, tiny):
 
 
 def test_the_released_contrast(tmp_path, tiny):
-  """One row per repeat and clip, and a projection that stays as drawn."""
+  """The bank has a row per repeat and clip; the projection never changes."""
   config = tiny("contrast=released", **{"optim.num_epochs": 2})
   train.run(config, tmp_path / "run")
   leaves = read_state(tmp_path / "run")
@@ -346,14 +360,14 @@ def test_the_released_contrast(tmp_path, tiny):
   assert not any("semantic" in key for key in leaves)
   kernel = init_state(config).memory.projection["dense"]["kernel"]
   found = [leaf for leaf in leaves.values() if leaf.shape == kernel.shape]
-  assert len(found) == 1  # It has no momentum either.
+  assert len(found) == 1  # The projection has no momentum either.
   np.testing.assert_array_equal(found[0], kernel)
   lines = record.read(tmp_path / "run")
   last = [line for line in lines if line["split"] == "train"][-1]
   assert last["bank_fill"] == last["active_anchors"] == 1.0
   assert last["instance"] > 0 and "semantic" not in last
 
-  many = {"contrast.num_hard_positives": 11}  # Of 10 in an epoch.
+  many = {"contrast.num_hard_positives": 11}  # An epoch has 10.
   with pytest.raises(
     errors.ContrastError, match="repeated 2 times in an epoch"
   ):
@@ -364,12 +378,16 @@ def test_the_released_contrast(tmp_path, tiny):
   "key, value, message",
   [
     ("batch_size", 100, "do not fill one batch of 100"),
-    ("batch_size", 0, "config.batch_size=0 is less than 1"),
-    ("eval_every_epochs", 0, "config.eval_every_epochs=0 is less than 1"),
-    ("data.window", 1, "config.data.window=1 is less than 2"),
-    ("contrast.temperature", 0.0, "temperature is not above 0"),
+    ("batch_size", 0, "config.batch_size=0 must be a finite number of 1"),
+    (
+      "eval_every_epochs",
+      0,
+      "config.eval_every_epochs=0 must be a finite number of 1",
+    ),
+    ("data.window", 1, "config.data.window=1 must be a finite number of 2"),
+    ("contrast.temperature", 0.0, "temperature=0.0 must be .* above 0"),
     ("contrast.cold_start", "wait", "'wait' is not one of skip, partial"),
-    ("data.modality", "speed", "unknown modality 'speed'; known: joint, bone"),
+    ("data.modality", "speed", "modality='speed' must be one of joint, bone"),
     ("data.transform", "coco", "unknown transform 'coco'; known: ntu, ucla"),
     ("skeleton", "coco", "unknown skeleton 'coco'; known: ntu, ucla"),
     ("backbone", "stgcn", "unknown backbone 'stgcn'"),

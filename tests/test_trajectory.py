@@ -32,7 +32,7 @@ def run(golden, monkeypatch):
     config.contrast.num_random_negatives = int(data["negative_num"])
     config.optim.weight_decay = float(data["weight_decay"])
 
-    # The stored draws: the "key" of an anchor is the number of the step.
+    # Use the stored draws: the "key" of an anchor is the number of the step.
     draws = jnp.asarray(data["rand_bank_idx"], jnp.int32)
     monkeypatch.setattr(
       randomness,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A backbone that compiles in a second, as a user would plug one in."""
+"""A backbone that compiles in a second, plugged in as a user would do it."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from sgcl_jax.models import layers
 
 
 class Tiny(nn.Module):
-  """One layer of features and one product of joints."""
+  """One dense layer, and products of joints as the graph."""
 
   num_classes: int
   skeleton: skeletons.Skeleton

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times an experiment: the training step, its parts, inference, the input."""
+"""Times an experiment: training step, its parts, inference and input."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sgcl_jax import command, errors
 
-# What may differ between measurements that are compared.
+# Fields that may differ between two measurements that are compared.
 MAY_DIFFER = ("jax", "devices")
 
 
@@ -25,10 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--repeats",
     type=int,
     default=10,
-    help="runs of each part, in turn; their median counts (%(default)s)",
+    help="runs of each part, in turn; the medians are reported (%(default)s)",
   )
   parser.add_argument(
-    "--compare", help="output of --json; also prints how each figure changed"
+    "--compare",
+    help="file with an earlier output of --json; prints its figures beside"
+    " the new ones",
   )
   parser.add_json("the figures")
   args = parser.parse_args(argv)
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     raise errors.ConfigError(f"--repeats={args.repeats} is less than 1")
   if args.json and args.compare:
     raise errors.ConfigError(
-      "--json has no room for a comparison; leave it or --compare out"
+      "--json has no room for a comparison; leave out --json or --compare"
     )
   with command.messages(args.json):
     setting, before, figures = _run(args, config)
@@ -48,20 +50,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(args, config):
-  # Imported late, so that a mistake in the arguments is answered at once.
+  # JAX is imported late, so that mistakes in the arguments show at once.
+  import jax
+
+  from sgcl_jax import experiment, ranges
+  from sgcl_jax.benchmark import measure
   from sgcl_jax.devices import set_up
 
+  ranges.check_values(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
   )
-  import jax
-
-  from sgcl_jax import experiment
-  from sgcl_jax.benchmark import measure
-
-  # What is compiled here is measured.
+  # The cache would hide the time that compilation takes.
   jax.config.update("jax_enable_compilation_cache", False)
   parts = experiment.make(config)
   setting = measure.describe(parts)
@@ -70,7 +72,7 @@ def _run(args, config):
 
 
 def _read(path, setting):
-  """Returns the figures of an earlier run, which has to be of this setting."""
+  """Returns the figures of an earlier run; refuses another setting."""
   try:
     with open(path) as file:
       earlier = json.load(file)

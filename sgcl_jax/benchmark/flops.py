@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a clip costs, counted from the architectures as they were published.
+"""Counts the operations per clip of the architectures as published.
 
-Products and convolutions alone, 2 operations per multiply-add. Our own forward
-pass does less where a product was moved to a smaller array.
+Only products and convolutions count, with 2 operations per multiply-add. Our
+own forward pass needs fewer: it applies some products to smaller arrays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,14 @@ def forward(
   """Returns the operations of the forward pass of one clip.
 
   Args:
-    backbone: `ctrgcn`, `agcn` or `infogcn`, at full width; of others nothing
-      is known, and None is returned.
+    backbone: `ctrgcn`, `agcn` or `infogcn`, at full width.
     num_classes: L.
     skeleton: A layout or its name.
     num_persons: M.
     num_frames: T.
+
+  Returns:
+    The number of operations, None for another backbone.
   """
   if backbone not in _SPATIAL:
     return None
@@ -38,7 +40,7 @@ def forward(
   total, stack = 0, blocks.TEN_BLOCKS
   if backbone == "infogcn":
     stack = infogcn.STACK
-    # The differences to the ancestors, and the embedding.
+    # Subtraction of the ancestors, and the embedding.
     total += num_frames * v * (v * COORDINATES + COORDINATES * 64)
   for t, c, f, stride in _shapes(stack, num_frames, backbone):
     total += _SPATIAL[backbone](t, v, c, f)
@@ -46,7 +48,8 @@ def forward(
     if backbone == "agcn":
       total += kept * 9 * f * f
     else:
-      # Three entries, and a fourth at the stride; two convolutions of width 5.
+      # Three entries at full rate and one at the stride, then two convolutions
+      # of width 5.
       total += t * v * 3 * f * f // 4 + kept * f * f // 4
       total += kept * 2 * 5 * (f // 4) ** 2
     spanned = c != COORDINATES
@@ -88,7 +91,7 @@ def _attention(t, v, c, f, r):
 
 
 def _match(t, v, c, f):
-  """The shortcut around a graph convolution."""
+  """Returns the products of the shortcut around a graph convolution."""
   return t * v * c * f if c != f else 0
 
 

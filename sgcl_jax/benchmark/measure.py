@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times the parts of an experiment in turn, and says what was timed.
+"""Times the parts of an experiment in turn, and describes the setting.
 
-Random clips, the banks full and all anchors active; medians are returned.
+The clips are random, the banks full and all anchors active.
 """
 
 import resource
@@ -19,9 +19,9 @@ from sgcl_jax.benchmark import flops, workload
 from sgcl_jax.devices import cores, parallel
 
 PAUSE_SECONDS = 0.3
-# Side of the square product that is the measure of the machine.
+# Side of the square matrices whose product measures the machine's rate.
 MATMUL_SIZE = 2048
-# Of the input pipeline's figure.
+# Batch size for timing the input pipeline.
 INPUT_BATCH = 64
 
 
@@ -29,24 +29,31 @@ def run(parts: experiment.Experiment, repeats: int) -> dict[str, float | None]:
   """Measures an experiment on this machine.
 
   Args:
-    parts: Of the experiment.
+    parts: Parts of the experiment.
     repeats: Runs of each part; the medians are returned.
 
   Returns:
-    Figures by name; most names end in their units. `gflop_per_clip` is the
-    published architecture's forward pass (`flops`), None for an unknown
-    backbone. `matmul_share` is 3 times that per second of the training step,
-    over the larger of NumPy's and XLA's rate on a square product in single
-    precision, XLA's on all devices at once. `contrast_overhead` is what the
-    contrast adds to the rest of the step, as a fraction. `peak_memory_gib` is
-    that of all that is timed: more than a training takes.
+    Figures by name; most names end in their units.
+
+    * `gflop_per_clip`: operations of the published architecture's forward pass
+      (`flops`), None for an unknown backbone.
+    * `matmul_share`: the rate of the training step, counted as 3 forward
+      passes, divided by `matmul_gflops`.
+    * `matmul_gflops`: the machine's rate on a square product in single
+      precision, the larger one of NumPy's and XLA's on all devices at once.
+    * `contrast_overhead`: time of the contrast divided by the time of the rest
+      of the step.
+    * `peak_memory_gib`: peak over all parts, more than a training needs.
+
+  Raises:
+    ConfigError: If the batch does not split over the devices.
   """
   parallel.check_batch_size(parts.source.batch_size, "config.batch_size")
   calls, known = _calls(parts)
   seconds = {name: [] for name in calls}
   for _ in tqdm.trange(repeats + 2, desc="rounds", disable=None):
     for name, call in calls.items():
-      # What ran before goes on freeing its memory after its results are there.
+      # The part before may still free memory after its results are ready.
       time.sleep(PAUSE_SECONDS)
       start = time.perf_counter()
       call()
@@ -82,7 +89,7 @@ def _compare_with_products(medians, gflop_per_clip, num_clips):
 
 
 def _calls(parts):
-  """Returns what is timed, by name, and what is known without timing."""
+  """Returns the calls to time, by name, and the figures that need no timing."""
   optimizer = parts.optimizer.follow(parts.schedule, 1_000)
   state = workload.init_state(parts, optimizer)
   batch = workload.random_batch(parts)
@@ -110,7 +117,7 @@ def _calls(parts):
     known["contrast_temp_mb"] = used.temp_size_in_bytes / 1e6
   clips = workload.random_clips(parts)
   arguments = {"seed": 0, "epoch": 0, "repeats": 1, "batch_size": INPUT_BATCH}
-  # One after the other, as in training.
+  # The batches are dropped one by one, as in training.
   calls["input"] = lambda: [
     None for _ in input_pipeline.train_batches(clips, **arguments)
   ]
@@ -118,7 +125,7 @@ def _calls(parts):
 
 
 def _count_operations(parts):
-  """Returns billions of operations of one clip, None where unknown."""
+  """Returns billions of operations per clip, None if they are unknown."""
   if parts.record["model"]["width"] not in (None, 64):
     return None
   operations = flops.forward(
@@ -153,7 +160,7 @@ def _products():
 
 
 def _peak_memory():
-  """Returns bytes: the device's, or where it keeps no count the process's."""
+  """Returns the device's bytes, or the process's if the device counts none."""
   stats = jax.local_devices()[0].memory_stats()
   if stats:
     return stats["peak_bytes_in_use"]
@@ -162,22 +169,22 @@ def _peak_memory():
 
 
 def describe(parts: experiment.Experiment) -> dict[str, Any]:
-  """Returns what is measured, and where."""
-  config = parts.record
+  """Returns the setting of a measurement: model, sizes, precision, machine."""
+  record = parts.record
   has_contrast = parts.contrast is not None
   return {
-    "backbone": config["backbone"],
+    "backbone": record["backbone"],
     "skeleton": parts.layout.name,
     "num_persons": parts.source.num_persons,
     "num_classes": parts.source.num_classes,
-    "gcl": config["contrast"]["variant"] if has_contrast else False,
+    "gcl": record["contrast"]["variant"] if has_contrast else False,
     "bank_rows": workload.bank_rows(parts) if has_contrast else 0,
     "batch_size": parts.source.batch_size,
     "frames": parts.clip.shape[2],
-    "width": config["model"]["width"] or 64,
-    "remat": bool(config["model"]["remat"]),
-    "dtype": config["model"]["dtype"] or "float32",
-    "matmul_precision": config["matmul_precision"],
+    "width": record["model"]["width"] or 64,
+    "remat": bool(record["model"]["remat"]),
+    "dtype": record["model"]["dtype"] or "float32",
+    "matmul_precision": record["matmul_precision"],
     "devices": parallel.describe_devices(),
     "cores": cores.count_cores(),
     "jax": jax.__version__,

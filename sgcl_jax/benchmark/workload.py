@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmark times: random clips, full banks, the parts of a step."""
+"""The benchmark's inputs, random clips and full banks, and parts of a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,7 @@ from sgcl_jax import (
   randomness,
   state,
   steps,
+  train,
 )
 from sgcl_jax.contrast import banks, paper, projection, released
 from sgcl_jax.devices import parallel
@@ -24,8 +25,8 @@ from sgcl_jax.devices import parallel
 # Frames to which the clips of NTU RGB+D are padded before they are resized.
 NUM_FRAMES = 300
 NUM_CLIPS = 640
-# Training clips by number of classes and split; other data is taken to have as
-# many as NTU RGB+D 60, X-Sub.
+# (number of classes, split) -> training clips. Other data sets count like NTU
+# RGB+D 60, X-Sub.
 NUM_TRAINING_CLIPS = {
   (10, "xview"): 1_020,
   (60, "xsub"): 40_091,
@@ -56,7 +57,7 @@ def random_batch(parts: experiment.Experiment) -> dict[str, np.ndarray]:
 
 
 def random_clips(parts: experiment.Experiment) -> input_pipeline.Clips:
-  """Returns clips in memory: of 40 to 149 frames, and one of the longest."""
+  """Returns clips in memory: one of `NUM_FRAMES`, the others of 40 to 149."""
   rng = np.random.default_rng(0)
   lengths = rng.integers(40, 150, NUM_CLIPS)
   lengths[0] = NUM_FRAMES
@@ -77,7 +78,12 @@ def _frame_shape(parts):
 
 
 def fill(memory: Any, num_classes: int) -> Any:
-  """Returns a contrast's memory of the same shapes with random rows in it."""
+  """Returns a contrast's memory with all rows filled at random.
+
+  Args:
+    memory: Memory of any contrast.
+    num_classes: L.
+  """
 
   def rows(like):
     noise = np.random.default_rng(1).normal(size=like.shape)
@@ -103,7 +109,7 @@ def fill(memory: Any, num_classes: int) -> Any:
 
 
 def bank_rows(parts: experiment.Experiment) -> int:
-  """Returns how many rows the instance bank has on the data set."""
+  """Returns the number of rows of the instance bank on the data set."""
   if parts.record["contrast"]["variant"] == "paper":
     rows_per_class = parts.record["contrast"]["rows_per_class"]
     return parts.source.num_classes * rows_per_class
@@ -116,14 +122,7 @@ def init_state(
   parts: experiment.Experiment, optimizer: optax.GradientTransformation
 ) -> state.TrainState:
   """Returns an initial state whose banks are full."""
-  start = state.init(
-    parts.model,
-    parts.contrast,
-    optimizer,
-    clip=parts.clip,
-    seed=parts.seed,
-    num_rows=bank_rows(parts),
-  )
+  start = train.init_state(parts, optimizer, bank_rows(parts))
   return start.replace(memory=fill(start.memory, parts.source.num_classes))
 
 
@@ -143,22 +142,19 @@ def make_contrast_step(parts: experiment.Experiment) -> Callable[..., Any]:
   """Builds the contrast part of a training step alone, forward and backward.
 
   Returns:
-    step((params, memory), batch) -> ((params a step further, memory after the
-    write), squared norm of the gradient of what is contrasted); a batch has
-    that as `graph` and `feature`. The first pair is donated.
+    step((params, memory), batch) -> ((params, memory), squared norm). A batch
+    also holds `graph` and `feature`; the norm is of the gradient by both. The
+    pair is donated, and returned with updated params and written memory.
   """
 
   def step(carry, batch):
     params, memory = carry
     keys = randomness.clip_keys(parts.seed, "sampling", 0, batch["position"])
 
-    def gather(x):
-      return lax.all_gather(x, parallel.AXIS, tiled=True)
-
     def loss_fn(params, source):
       outputs = models.Outputs(None, source["graph"], source["feature"])
       outcome = parts.contrast.apply(
-        params, memory, outputs, batch, keys, gather
+        params, memory, outputs, batch, keys, steps.gather
       )
       return sum(steps.share(outcome.terms).values()), outcome.memory
 
@@ -178,7 +174,13 @@ def contrast_problem(
   current: state.TrainState,
   batch: dict[str, np.ndarray],
 ) -> tuple[Any, dict[str, np.ndarray]]:
-  """Returns random arguments of `make_contrast_step`'s result."""
+  """Returns random arguments for the step of `make_contrast_step`.
+
+  Args:
+    parts: Parts of the experiment.
+    current: State with full banks.
+    batch: Batch of clips, see `random_batch`.
+  """
   shapes = state.output_shapes(parts.model, current.variables(), parts.clip)
   rng, n = np.random.default_rng(2), parts.source.batch_size
 
@@ -186,6 +188,7 @@ def contrast_problem(
     return rng.normal(size=(n, *like.shape[1:])).astype(like.dtype)
 
   carry = current.params["contrast"], current.memory
-  # A feature of one zero where the backbone sows none.
-  feature = draw(shapes.feature) if shapes.feature else np.zeros((n, 1))
+  # Without a sown feature, one zero takes its place.
+  has_feature = shapes.feature is not None
+  feature = draw(shapes.feature) if has_feature else np.zeros((n, 1))
   return carry, {**batch, "graph": draw(shapes.graph), "feature": feature}

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two memory banks as explicit state: pure init and update functions.
 
-Instance level and semantic level of paper Sec. 3.2, Eq. 4.
+The instance bank and the semantic bank of paper Sec. 3.2 (Eq. 4).
 """
 
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class InstanceBank:
   """The latest P embeddings of each class, one ring per class.
 
-  Class c owns the rows `c*P ... c*P + P - 1`; its filled rows are the first
-  `num_filled[c]` of them, since a ring is written from its first row on.
+  Class c owns the rows `c*P ... c*P + P - 1`. A ring is written from its first
+  row on, so the first `num_filled[c]` of these rows are filled.
 
   Attributes:
-    rows: [L*P, D] embeddings, 0 where nothing was written.
-    cursor: [L] int32, the slot of each class that is written next.
-    num_filled: [L] int32, how many rows of each class are written.
+    rows: [L*P, D] embeddings, 0 where nothing is written yet.
+    cursor: [L] int32, the next slot to write of each class.
+    num_filled: [L] int32, number of written rows of each class.
   """
 
   rows: jax.Array
@@ -29,13 +29,13 @@ class InstanceBank:
   num_filled: jax.Array
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class SemanticBank:
   """One running mean per class.
 
   Attributes:
-    rows: [L, D], 0 where the class was not seen.
-    seen: [L] bool.
+    rows: [L, D], 0 for classes without a clip so far.
+    seen: [L] bool, whether the class had a clip.
   """
 
   rows: jax.Array
@@ -43,7 +43,7 @@ class SemanticBank:
 
 
 def rows_per_class(bank: InstanceBank) -> int:
-  """Returns P."""
+  """Returns P, the rows of each class."""
   num_rows, num_classes = bank.rows.shape[0], bank.num_filled.shape[0]
   assert num_rows % num_classes == 0, (num_rows, num_classes)
   return num_rows // num_classes
@@ -78,8 +78,8 @@ def update_instance_bank(
 ) -> InstanceBank:
   """Writes a batch over the oldest rows of each class, in batch order.
 
-  A class that appears more than P times keeps its last P. One scatter to
-  distinct rows: deterministic, and in place where the bank is donated.
+  A class that appears more than P times keeps its last P. The write is one
+  scatter to distinct rows: deterministic, and in place if the bank is donated.
 
   Args:
     bank: State before the step.
@@ -99,8 +99,8 @@ def update_instance_bank(
   own = jnp.clip(labels, 0, num_classes - 1)
   keep = valid & (earlier >= counts[own] - size)
   slots = own * size + (bank.cursor[own] + earlier) % size
-  # Distinct rows beyond the end: dropped, and the promise of unique indices
-  # holds for them too.
+  # Clips to drop get distinct rows beyond the end, so that all indices are
+  # unique, as promised below.
   dropped = num_rows + jnp.arange(labels.shape[0], dtype=jnp.int32)
   values = jax.lax.stop_gradient(embeddings).astype(bank.rows.dtype)
   return InstanceBank(
@@ -120,9 +120,9 @@ def update_semantic_bank(
 ) -> SemanticBank:
   """Applies Eq. 4, `m = alpha m + (1 - alpha) v`, once per clip in batch order.
 
-  The first clip a class ever sees sets its row, where Eq. 4 alone would start
-  from the zero vector. Closed form: a clip counts alpha^(later clips of its
-  class), so one product with the weights replaces the loop.
+  The first clip of a class sets its row; Eq. 4 alone would start from the zero
+  vector. Each clip has the weight alpha^(number of later clips of its class),
+  so one matrix product replaces the loop.
 
   Args:
     bank: State before the step.
@@ -159,7 +159,7 @@ def update_semantic_bank(
 
 
 def _check(rows, num_classes, embeddings, labels):
-  """Checks the shapes; returns the labels as int32 and which are classes."""
+  """Checks the shapes; returns int32 labels and a mask of the valid ones."""
   assert embeddings.ndim == 2, embeddings.shape
   assert embeddings.shape[1] == rows.shape[1], (embeddings.shape, rows.shape)
   assert labels.shape == embeddings.shape[:1], (labels.shape, embeddings.shape)
@@ -167,13 +167,13 @@ def _check(rows, num_classes, embeddings, labels):
 
 
 def _count_per_class(labels, num_classes):
-  """Returns [L] int32; a sum over one-hots, as scatter-add has no order."""
+  """Returns counts [L] int32, as sums of one-hots: scatter-add has no order."""
   one_hot = labels[:, None] == jnp.arange(num_classes)
   return jnp.sum(one_hot, axis=0, dtype=jnp.int32)
 
 
 def _count_same(labels):
-  """Returns [N] and [N]: earlier and later clips of the batch, same label."""
+  """Returns the numbers [N] and [N] of earlier and later clips of the label."""
   same = labels[:, None] == labels[None, :]
   earlier = jnp.sum(jnp.tril(same, -1), axis=1, dtype=jnp.int32)
   later = jnp.sum(jnp.triu(same, 1), axis=1, dtype=jnp.int32)

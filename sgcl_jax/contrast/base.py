@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a contrast is: two pure functions and a check, like an optax transform.
+"""The type of a contrast: two pure functions and a check, much as in optax.
 
 Each kind has a file with `make(...) -> Contrast`: `paper`, `released`,
 `within_batch` and `classifier`.
@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sgcl_jax import errors, models
+from sgcl_jax import errors, input_pipeline, models
 
-# A sum and the count that it is divided by, summed over the replicas first.
+# (sum, count); both are summed over the replicas before the division.
 Mean = tuple[jax.Array, jax.Array]
 
 
 class Outcome(NamedTuple):
-  """What a contrast gives for the clips of one replica.
+  """The result of a contrast for the clips of one replica.
 
   Attributes:
-    terms: Parts of the loss.
+    terms: Terms of the loss, by name.
     memory: The memory after the write, equal on all replicas.
-    logged: Further values to log.
+    logged: Further values to log, by name.
   """
 
   terms: dict[str, Mean]
@@ -35,15 +35,16 @@ class Contrast(NamedTuple):
   """A contrast as a value.
 
   Attributes:
-    init: (key, outputs, num_rows=None) -> (params, memory). `outputs` are the
-      shapes of one clip's `Outputs`, `num_rows` the clips of an epoch, repeats
-      included, which only `released` needs.
+    init: (key, outputs, num_rows=None) -> (params, memory). `outputs` holds the
+      shapes of the `Outputs` for one clip. `num_rows` is the number of clips of
+      an epoch, repeats included; only `released` needs it.
     apply: (params, memory, outputs, batch, keys, gather=keep) -> Outcome.
-      `outputs` and `batch` (`label` [N], and `index` [N] for `released`) are
-      those of one replica's N clips, `keys` [N] PRNG keys, and `gather` joins
-      [N, ...] of all replicas along the first axis.
-    check_data: (histogram, class_names, num_epochs, repeats) raises
-      ContrastError where some class could never be active in a training.
+      `outputs` and `batch` are those of one replica's N clips; `batch` holds
+      `label` [N] and, for `released`, `index` [N]. `keys` are [N] PRNG keys.
+      `gather` joins [N, ...] of all replicas along the first axis.
+    check_data: (drawn, class_names) -> None. `drawn` is what the training draws
+      of each class, an `input_pipeline.Drawn`. Raises ContrastError if the
+      anchors of some class can never become active.
   """
 
   init: Callable[..., tuple[Any, Any]]
@@ -52,15 +53,15 @@ class Contrast(NamedTuple):
 
 
 def keep(x: jax.Array) -> jax.Array:
-  """Gathers over one replica: returns x."""
+  """Returns x: the `gather` of a single replica."""
   return x
 
 
 def accept(*_: Any) -> None:
-  """Accepts any data: for a contrast that needs no rows of a class."""
+  """Accepts any data: the `check_data` of a contrast without a bank."""
 
 
-# No contrast.
+# Does nothing: for a training without a contrast.
 NONE = Contrast(
   init=lambda *_: ({}, None),
   apply=lambda params, memory, *_: Outcome({}, memory, {}),
@@ -71,7 +72,11 @@ NONE = Contrast(
 def select(
   outputs: models.Outputs, source: str
 ) -> jax.Array | jax.ShapeDtypeStruct:
-  """Returns what is contrasted, the `graph` or the `feature` (Tab. 4).
+  """Returns the output that is contrasted (Tab. 4).
+
+  Args:
+    outputs: Outputs of the backbone, or their shapes.
+    source: `graph` or `feature`.
 
   Raises:
     ConfigError: If the backbone does not sow its feature.
@@ -86,37 +91,39 @@ def select(
 
 
 def check_rows(
-  histogram: np.ndarray,
+  drawn: input_pipeline.Drawn,
   rows: np.ndarray,
   class_names: Sequence[str],
   *,
   positives: int,
   negatives: int,
-  seen: str,
+  limit: str,
   asked: str,
 ) -> None:
-  """Refuses classes of which the bank never holds enough rows.
+  """Refuses a training in which the bank never holds enough rows of a class.
 
   Args:
-    histogram: [L] training clips per class; classes without any are left out.
-    rows: [L] most rows of each class that the bank will ever hold.
-    class_names: [L] for the message.
+    drawn: What the training draws; classes without clips are ignored.
+    rows: [L] largest number of rows that the bank can hold of each class.
+    class_names: [L] names of the classes, for the message.
     positives: Rows of its own class that an anchor needs.
     negatives: Rows of other classes that an anchor needs.
-    seen: How often the clips of a class are seen, for the message.
-    asked: The settings that ask for so many rows, for the message.
+    limit: What else limits the rows, for the message.
+    asked: The settings that demand these rows, for the message.
 
   Raises:
-    ContrastError: Names the first such class, the numbers and the remedies.
+    ContrastError: If a class is short of rows; names the first such class, the
+      numbers and the remedies.
   """
-  for label in np.flatnonzero(histogram):
+  for label in np.flatnonzero(drawn.clips):
     others = rows.sum() - rows[label]
     if rows[label] >= positives and others >= negatives:
       continue
     raise errors.ContrastError(
       f"the contrast can never become active for class {label}"
-      f" ({class_names[label]}): with {histogram[label]} training clips {seen},"
-      f" the bank will hold {rows[label]} rows of it and {others} of other"
+      f" ({class_names[label]}): with {drawn.clips[label]} training clips,"
+      f" drawn {drawn.visits[label]} times in the whole training{limit}, the"
+      f" bank will hold {rows[label]} rows of it and {others} of other"
       f" classes, but {positives} and {negatives} are needed ({asked}). Lower"
       " these numbers of config.contrast, train longer, or set"
       " --config.contrast.cold_start=partial"

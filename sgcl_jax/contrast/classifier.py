@@ -10,10 +10,10 @@ def make(*, num_classes: int, source: str = "graph") -> base.Contrast:
 
   Args:
     num_classes: L.
-    source: What is classified, `graph` or `feature`.
+    source: The output to classify, `graph` or `feature`.
 
   Returns:
-    A contrast with the term `graph_ce`, of weight 1.
+    A contrast with one term, `graph_ce`, of weight 1.
   """
   head = projection.GraphClassifier(num_classes)
 

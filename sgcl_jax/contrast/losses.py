@@ -10,17 +10,18 @@ import jax.numpy as jnp
 
 from sgcl_jax.contrast import banks, base, projection, sampling
 
-# Similarities [N, K] and [N, K'] of positives and negatives and the masks of
-# both -> sum [] over the pairs or anchors that count, and their number [].
+# (similarities [N, K] of the positives, [N, K'] of the negatives, their masks)
+# -> (sum [] over the pairs or anchors that count, their number []).
 PairLoss = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 class Sums(NamedTuple):
-  """What contrasting N anchors gives.
+  """Sums over N contrasted anchors.
 
   Attributes:
-    loss_sum: [] summed over what counts, (anchor, positive) pairs for InfoNCE.
-    num_pairs: [] how many, a float.
+    loss_sum: [] sum of the loss over the (anchor, positive) pairs that count;
+      for the triplet loss, over the anchors.
+    num_pairs: [] their number, a float.
     diagnostics: Sums to log, see `summarize`.
   """
 
@@ -30,7 +31,13 @@ class Sums(NamedTuple):
 
 
 def make_pair_loss(name: str, temperature: float, margin: float) -> PairLoss:
-  """Returns `infonce` with its temperature, or `triplet` with its margin."""
+  """Returns the loss of a pair.
+
+  Args:
+    name: `infonce` or `triplet`.
+    temperature: tau of InfoNCE.
+    margin: Margin of the triplet loss.
+  """
   if name == "triplet":
     return functools.partial(triplet, margin=margin)
   assert name == "infonce", name
@@ -51,9 +58,10 @@ def info_nce(
 
   Args:
     positive_similarity: [N, K].
-    negative_similarity: [N, K']; all of them are set against each positive.
+    negative_similarity: [N, K']; each positive is compared with all of them.
     positive_mask: [N, K] bool.
-    negative_mask: [N, K'] bool. Without any, the anchor's pairs do not count.
+    negative_mask: [N, K'] bool. Pairs of an anchor without negatives do not
+      count.
     temperature: tau.
 
   Returns:
@@ -64,7 +72,7 @@ def info_nce(
   any_negative = jnp.any(negative_mask, axis=1, keepdims=True)
   pairs = positive_mask & any_negative
 
-  # Masked on both sides of exp and log: one side alone gives NaN gradients.
+  # Mask on both sides of exp and log: one side alone gives NaN gradients.
   peak = jnp.max(
     negative, axis=1, keepdims=True, initial=-jnp.inf, where=negative_mask
   )
@@ -87,17 +95,17 @@ def triplet(
   negative_mask: jax.Array,
   margin: float,
 ) -> tuple[jax.Array, jax.Array]:
-  """Sums one triplet term per anchor, that of its hardest pair (Tab. 7).
+  """Sums one triplet term per anchor, for its hardest pair (Tab. 7).
 
   `max(0, |v - v+|^2 - |v - v-|^2 + margin)` with unit vectors, whose squared
-  distance is 2 - 2 * similarity. The paper names no form.
+  distance is 2 - 2 * similarity. The paper does not say which form it uses.
 
   Args:
     positive_similarity: [N, K].
     negative_similarity: [N, K'].
     positive_mask: [N, K] bool.
     negative_mask: [N, K'] bool. An anchor without both kinds does not count.
-    margin: By how much the negative has to be farther away.
+    margin: How much farther away the negative has to be, in squared distance.
 
   Returns:
     sum [] over the anchors that count, and their count [] as a float.
@@ -125,18 +133,18 @@ def instance_loss(
 ) -> Sums:
   """Contrasts each clip with drawn rows of the instance bank (Eq. 5).
 
-  With InfoNCE and divided by `num_pairs` over the global batch this is the mean
-  over pairs, as released; Eq. 5 sums over the positives, which would weigh the
-  term K_H+ times heavier against the others.
+  With InfoNCE, `loss_sum / num_pairs` over the global batch is the mean over
+  pairs, as in the released code. A departure from Eq. 5, which sums over the
+  positives: the term would weigh K_H+ times more against the others.
 
   Args:
-    embeddings: [N, D] anchors of any length; the gradient flows to them alone.
+    embeddings: [N, D] anchors of any length; only they get a gradient.
     labels: [N] classes.
     bank: The instance bank, the batch already written.
     keys: [N] PRNG keys, one per anchor.
-    pair_loss: Of `make_pair_loss`.
-    draws: How many rows of each kind.
-    cold_start: As for `sampling.sample`.
+    pair_loss: Returned by `make_pair_loss`.
+    draws: Number of rows of each kind.
+    cold_start: `skip` or `partial`, see `sampling.sample`.
   """
   similarity = bank_similarity(embeddings, bank)
   chosen = sampling.sample(
@@ -147,8 +155,8 @@ def instance_loss(
     draws,
     cold_start,
   )
-  positive = gather(similarity, chosen.positives, chosen.positive_mask)
-  negative = gather(similarity, chosen.negatives, chosen.negative_mask)
+  positive = take_columns(similarity, chosen.positives, chosen.positive_mask)
+  negative = take_columns(similarity, chosen.negatives, chosen.negative_mask)
   sides = positive, negative, chosen.positive_mask, chosen.negative_mask
   return Sums(*pair_loss(*sides), summarize(*sides))
 
@@ -168,8 +176,8 @@ def summarize(
     negative_mask: [N, K'] bool.
 
   Returns:
-    `num_anchors`, `num_active` of them, which have both,
-    `positive_similarity_sum`, `num_positives`, `negative_similarity_sum` and
+    `num_anchors`; `num_active`, the anchors with a positive and a negative;
+    `positive_similarity_sum` and `num_positives`; `negative_similarity_sum` and
     `num_negatives`.
   """
   dtype = positive.dtype
@@ -188,11 +196,12 @@ def summarize(
 def report(
   sums: Mapping[str, Sums],
 ) -> tuple[dict[str, base.Mean], dict[str, base.Mean]]:
-  """Returns terms of the loss and what to log, both as (sum, count).
+  """Returns the terms of the loss and the values to log, as (sum, count).
 
   Args:
-    sums: By the term's name. The first one is logged: of the instances, if
-      there are any, as the semantic bank shows less.
+    sums: Sums by the term's name. Only the diagnostics of the first term are
+      logged. `paper` puts the instance term first, because it shows more than
+      the semantic one.
   """
   terms = {name: (each.loss_sum, each.num_pairs) for name, each in sums.items()}
   found = next(iter(sums.values())).diagnostics
@@ -211,14 +220,14 @@ def semantic_loss(
 ) -> Sums:
   """Contrasts each clip with the class means of the semantic bank (Eq. 6).
 
-  The positive is the row of the own class, the negatives are all other seen
-  rows. An anchor without the one or the other does not count.
+  The positive is the row of the anchor's class, the negatives are all other
+  seen rows. An anchor without a positive or a negative does not count.
 
   Args:
-    embeddings: [N, D] anchors of any length; the gradient flows to them alone.
+    embeddings: [N, D] anchors of any length; only they get a gradient.
     labels: [N] classes.
     bank: The semantic bank, the batch already written.
-    pair_loss: As for `instance_loss`.
+    pair_loss: Returned by `make_pair_loss`.
   """
   rows = jax.lax.stop_gradient(bank.rows)
   anchors = _normalize_anchors(embeddings, rows)
@@ -241,7 +250,7 @@ def batch_loss(
     embeddings: [N, D] of the global batch, of any length; the gradient flows to
       both sides.
     labels: [N] classes.
-    pair_loss: As for `instance_loss`.
+    pair_loss: Returned by `make_pair_loss`.
   """
   v = projection.normalize(embeddings)
   similarity = v @ v.T
@@ -254,10 +263,14 @@ def batch_loss(
 def bank_similarity(
   embeddings: jax.Array, bank: banks.InstanceBank
 ) -> jax.Array:
-  """Returns the cosines [N, L*P] of anchors [N, D] and rows, 0 where unfilled.
+  """Returns the cosines [N, L*P] of anchors and rows, 0 for unfilled rows.
 
-  The rows are normalised through the columns of the result: a normalised bank
-  would be a copy of tens of megabytes in each step.
+  The columns of the product are scaled, not the rows of the bank: a normalised
+  bank would be a copy of tens of megabytes in each step.
+
+  Args:
+    embeddings: [N, D] anchors of any length; only they get a gradient.
+    bank: The instance bank.
   """
   rows = jax.lax.stop_gradient(bank.rows)
   size = banks.rows_per_class(bank)
@@ -268,18 +281,24 @@ def bank_similarity(
 
 
 def _normalize_anchors(embeddings, rows):
-  # bfloat16 anchors are cast up to the bank's type before anything is summed.
+  # Cast bfloat16 anchors up to the bank's type before the first sum.
   dtype = jnp.promote_types(embeddings.dtype, rows.dtype)
   return projection.normalize(embeddings.astype(dtype))
 
 
-def gather(
+def take_columns(
   similarity: jax.Array, columns: jax.Array, mask: jax.Array
 ) -> jax.Array:
-  """Returns similarity[n, columns[n]], [N, K], where `mask`, else 0.
+  """Returns the chosen similarities [N, K], 0 where the mask is false.
 
-  The masked entries get distinct columns beyond the end, so all are distinct
-  and the gradient is a scatter without conflicts: same bits in every run.
+  Masked entries get distinct columns beyond the end. So all columns are
+  distinct, and the gradient is a scatter without conflicts: it has the same
+  bits in every run.
+
+  Args:
+    similarity: [N, Q].
+    columns: [N, K] int32, distinct for each anchor where the mask is true.
+    mask: [N, K] bool.
   """
   n, num = columns.shape
   beyond = similarity.shape[1] + jnp.arange(num, dtype=columns.dtype)

@@ -15,7 +15,12 @@ from sgcl_jax.contrast import banks, base, losses, projection, sampling
 
 @struct.dataclass
 class Banks:
-  """The memory of this contrast; None for a bank that is not used."""
+  """The memory of this contrast.
+
+  Attributes:
+    instance: The instance bank, or None if it is not used.
+    semantic: The semantic bank, or None if it is not used.
+  """
 
   instance: banks.InstanceBank | None
   semantic: banks.SemanticBank | None
@@ -41,21 +46,22 @@ def make(
   Args:
     num_classes: L.
     temperature: tau.
-    memory: `both` banks, `instance` or `semantic` (Tab. 5).
-    source: What is contrasted, `graph` or `feature` (Tab. 4).
+    memory: Banks to use: `both`, `instance` or `semantic` (Tab. 5).
+    source: The output to contrast, `graph` or `feature` (Tab. 4).
     loss: `infonce` or `triplet` (Tab. 7).
-    margin: Of the triplet loss.
-    projection_layers: 1, 0 for none, 2 for an MLP (Tab. 12).
+    margin: Margin of the triplet loss.
+    projection_layers: 0 for no projection, 1 dense layer, 2 for an MLP
+      (Tab. 12).
     features: Embedding width D.
     rows_per_class: P of the instance bank.
     momentum: alpha of the semantic bank (Eq. 4).
-    draws: Rows of the instance bank that an anchor is contrasted with.
-    cold_start: What an anchor does while the bank holds fewer: `skip` or
-      `partial`.
+    draws: Number of rows of the instance bank that each anchor draws.
+    cold_start: `skip` leaves an anchor out while the bank holds fewer rows than
+      that, `partial` uses the rows it holds.
 
   Returns:
-    A contrast with the terms `instance` and `semantic`, as far as their banks
-    are used.
+    A contrast with one term for each bank that is used, `instance` and
+    `semantic`.
   """
   settings = _Settings(
     num_classes,
@@ -90,11 +96,11 @@ def _init(settings, key, outputs, num_rows=None):
   params, width = projection.init(settings.head, key, contrasted)
   num_classes = settings.num_classes
   instance = semantic = None
-  if settings.memory != "semantic":
+  if settings.memory in ("both", "instance"):
     instance = banks.init_instance_bank(
       num_classes, settings.rows_per_class, width
     )
-  if settings.memory != "instance":
+  if settings.memory in ("both", "semantic"):
     semantic = banks.init_semantic_bank(num_classes, width)
   return params, Banks(instance, semantic)
 
@@ -129,23 +135,23 @@ def _apply(settings, params, memory, outputs, batch, keys, gather=base.keep):
   return base.Outcome(terms, memory, {**logged, "bank_fill": _fill(memory)})
 
 
-def _check_data(settings, histogram, class_names, num_epochs, repeats):
+def _check_data(settings, drawn, class_names):
   if settings.cold_start == "partial" or settings.memory == "semantic":
     return
-  visits, limit = num_epochs * repeats, settings.rows_per_class
+  limit = settings.rows_per_class
   base.check_rows(
-    histogram,
-    np.minimum(histogram * visits, limit),
+    drawn,
+    np.minimum(drawn.visits, limit),
     class_names,
     positives=settings.draws.num_positives,
     negatives=settings.draws.num_negatives,
-    seen=f"seen {visits} times and config.contrast.rows_per_class={limit}",
+    limit=f" and config.contrast.rows_per_class={limit}",
     asked=str(settings.draws),
   )
 
 
 def _fill(memory):
-  """Returns written rows and rows, of the instance bank if there is one."""
+  """Returns (written rows, all rows), of the instance bank if it is used."""
   if memory.instance is None:
     seen = memory.semantic.seen
     return jnp.sum(seen, dtype=float), jnp.asarray(seen.size, float)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a clip's joint graph to its unit-length embedding (paper Sec. 3.2)."""
+"""Projects a clip's joint graph to a unit-length embedding (paper Sec. 3.2)."""
 
 import math
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 # Below this squared length a vector counts as zero.
 _MIN_SQUARED_NORM = 1e-12
@@ -21,8 +21,8 @@ def inverse_norm(v: jax.Array) -> jax.Array:
 def normalize(v: jax.Array) -> jax.Array:
   """Scales [..., D] to unit length along the last axis.
 
-  Vectors shorter than 1e-6 are only scaled by 1e6, so that value and gradient
-  stay finite everywhere, at the zero vector too.
+  Vectors shorter than 1e-6 are only scaled by 1e6, so that the value and the
+  gradient stay finite, even for the zero vector.
   """
   return v * inverse_norm(v)[..., None]
 
@@ -38,7 +38,7 @@ def init(
     source: Shape of its input for one clip.
 
   Returns:
-    The parameters, and the width of its output.
+    The parameters, and the width of the head's output.
   """
   params = head.lazy_init(key, source).get("params", {})
   output = jax.eval_shape(head.apply, {"params": params}, source)
@@ -49,11 +49,11 @@ class ProjectionHead(nn.Module):
   """Dense layers on the flat graph, then unit length (paper Tab. 12).
 
   Attributes:
-    num_classes: Number L of classes; the released code draws the kernel from
+    num_classes: L. As in the released code, kernels are drawn from
       N(0, std sqrt(2/L)).
     features: Embedding width D.
-    num_layers: 1 is the paper's; 2 have a ReLU in between; 0 leave the graph as
-      it is, and D is its size.
+    num_layers: 1 in the paper. With 2 layers there is a ReLU between them. With
+      0 the graph itself is normalised, and D is its size.
     param_dtype: Type of the parameters; inputs of less precision are cast up.
   """
 

@@ -1,41 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contrast of the authors' published code, which is not quite the paper's.
+"""The contrast of the authors' published code, which differs from the paper.
 
-One bank row per (repeat, clip), overwritten at each visit; no semantic bank;
-the hard and the random negatives in two terms of their own; a projection that
+There is one bank row per (repeat, clip), overwritten at each visit, and no
+semantic bank. Hard and random negatives make two separate terms. The projection
 is drawn but never trained.
 """
 
 from typing import Any, NamedTuple
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import lax
 
 from sgcl_jax.contrast import base, losses, projection, sampling
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class ClipBank:
   """The latest embedding of each clip of an epoch.
 
   Attributes:
-    rows: [Q, D] embeddings, 0 where nothing was written.
-    labels: [Q] int32 class of the clip, -1 where nothing was written.
+    rows: [Q, D] embeddings, 0 where nothing is written yet.
+    labels: [Q] int32 class of the clip, -1 where nothing is written yet.
   """
 
   rows: jax.Array
   labels: jax.Array
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class Memory:
-  """What this contrast keeps.
+  """The memory of this contrast.
 
   Attributes:
-    projection: Parameters of the projection head, as drawn.
-    bank: The bank.
+    projection: Parameters of the projection head, which never change.
+    bank: The latest embeddings.
   """
 
   projection: dict[str, Any]
@@ -43,15 +43,17 @@ class Memory:
 
 
 class Sample(NamedTuple):
-  """Rows drawn for N anchors; all masks of an anchor without enough are false.
+  """Bank rows drawn for N anchors.
+
+  All masks of an anchor are false if the bank holds too few rows for it.
 
   Attributes:
     positives: [N, K] int32 least similar rows of the own class.
     positive_mask: [N, K] bool, which of them count.
     hard: [N, K'] int32 most similar rows of the other classes.
     hard_mask: [N, K'] bool, which of them count.
-    random: [N, K''] int32 rows drawn from all of the other classes; some may be
-      hard ones too.
+    random: [N, K''] int32 rows drawn from all rows of the other classes; a row
+      may also be among the hard ones.
     random_mask: [N, K''] bool, which of them count.
   """
 
@@ -71,11 +73,11 @@ def make(
   draws: sampling.Draws = sampling.PAPER_DRAWS,
   cold_start: str = "skip",
 ) -> base.Contrast:
-  """Builds the contrast; the arguments are those of `paper.make`.
+  """Builds the contrast; for the arguments see `paper.make`.
 
   Returns:
-    A contrast with the term `instance`; every positive makes two pairs. Its
-    `init` needs the number of rows, and its batches an `index`.
+    A contrast with one term, `instance`, in which every positive makes two
+    pairs. Its `init` needs `num_rows`, and its batches need an `index`.
   """
   assert not draws.num_random_positives, draws
   head = projection.ProjectionHead(num_classes, features)
@@ -101,17 +103,16 @@ def make(
     logged["bank_fill"] = written, jnp.asarray(bank.labels.size, float)
     return base.Outcome(terms, memory.replace(bank=bank), logged)
 
-  def check_data(histogram, class_names, num_epochs, repeats):
-    del num_epochs
+  def check_data(drawn, class_names):
     if cold_start == "partial":
       return
     base.check_rows(
-      histogram,
-      histogram * repeats,
+      drawn,
+      drawn.rows,
       class_names,
       positives=draws.num_hard_positives,
       negatives=max(draws.num_hard_negatives, draws.num_random_negatives),
-      seen=f"repeated {repeats} times in an epoch",
+      limit=f" and repeated {drawn.repeats} times in an epoch",
       asked=str(draws),
     )
 
@@ -158,16 +159,16 @@ def instance_loss(
   draws: sampling.Draws,
   cold_start: str = "skip",
 ) -> losses.Sums:
-  """Contrasts each clip with drawn rows, hard and random ones apart.
+  """Contrasts each clip with its drawn rows, hard and random ones separately.
 
   Args:
-    embeddings: [N, D] anchors of unit length; the gradient flows to them alone.
+    embeddings: [N, D] anchors of any length; only they get a gradient.
     labels: [N] classes.
     bank: The bank, the batch already written.
     keys: [N] PRNG keys, one per anchor.
-    temperature: T.
-    draws: How many rows of each kind.
-    cold_start: As for `sample`.
+    temperature: tau.
+    draws: Number of rows of each kind.
+    cold_start: `skip` or `partial`, see `sample`.
 
   Returns:
     Sums and counts; every positive makes two pairs.
@@ -178,12 +179,12 @@ def instance_loss(
     lax.stop_gradient(similarity), labels, bank, keys, draws, cold_start
   )
   positive_mask = drawn.positive_mask
-  positive = losses.gather(similarity, drawn.positives, positive_mask)
-  # Each kind by itself: a row may be of both, and the columns of one `gather`
-  # have to be distinct.
+  positive = losses.take_columns(similarity, drawn.positives, positive_mask)
+  # Gather the two kinds separately: a row may be in both, and the columns of
+  # one `take_columns` have to be distinct.
   masks = drawn.hard_mask, drawn.random_mask
   sides = [
-    losses.gather(similarity, columns, mask)
+    losses.take_columns(similarity, columns, mask)
     for columns, mask in zip((drawn.hard, drawn.random), masks, strict=True)
   ]
   terms = [
@@ -217,10 +218,13 @@ def sample(
     labels: [N] classes.
     bank: The bank, the batch already written.
     keys: [N] PRNG keys, one per anchor.
-    draws: How many rows of each kind.
-    cold_start: "skip" leaves an anchor out until the bank holds
-      `num_hard_positives` rows of its class and of all others as many as either
-      kind of negatives needs; "partial" uses the rows that it holds.
+    draws: Number of rows of each kind.
+    cold_start: `skip` leaves an anchor out until the bank holds K_H+ rows of
+      its class and max(K_H-, K_R-) rows of the other classes; `partial` uses
+      the rows that the bank holds.
+
+  Raises:
+    ValueError: If `cold_start` is unknown.
   """
   own = labels[:, None] == bank.labels
   others = ~own & (bank.labels >= 0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which bank rows each anchor is contrasted with (paper Sec. 3.3, Tab. 6).
+"""Draws the bank rows for each anchor (paper Sec. 3.3, Tab. 6).
 
-Every draw is a `top_k` over masked scores: shapes are fixed, and a mask marks
-the entries that are real.
+Every draw is a `top_k` over masked scores, so that shapes are fixed; a mask
+marks the valid entries.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from sgcl_jax.contrast import banks
 
 
 class Draws(NamedTuple):
-  """How many rows an anchor draws (paper Sec. 4.2, Tab. 6 and 18 to 20).
+  """Number of rows that an anchor draws (paper Sec. 4.2, Tab. 6, 18 to 20).
 
   Attributes:
     num_hard_positives: K_H+, least similar rows of its own class.
     num_hard_negatives: K_H-, most similar rows of the other classes.
     num_random_negatives: K_R-, further rows of the other classes.
-    num_random_positives: K_R+, further rows of its own class; 0 in the paper
-      but for Tab. 6.
+    num_random_positives: K_R+, further rows of its own class; 0 in the paper,
+      except in Tab. 6.
   """
 
   num_hard_positives: int
@@ -79,7 +79,7 @@ def hard_positives(
     similarity: [N, L*P] of anchors and bank rows, without gradient.
     bank: The instance bank.
     labels: [N] classes.
-    num: How many; at most P are returned.
+    num: Rows to draw, at most P.
 
   Returns:
     rows [N, K] int32, hardest first, and mask [N, K].
@@ -107,9 +107,8 @@ def random_positives(
     keys: [N] PRNG keys, one per anchor.
     bank: The instance bank.
     labels: [N] classes.
-    num: How many; at most P are returned.
-    taken: [N, K] rows of the own class that may not be drawn, distinct for each
-      anchor.
+    num: Rows to draw, at most P.
+    taken: [N, K] rows of the own class to leave out, distinct for each anchor.
 
   Returns:
     rows [N, K] int32 in random order, and mask [N, K].
@@ -131,7 +130,7 @@ def hard_negatives(
     similarity: [N, L*P] of anchors and bank rows, without gradient.
     bank: The instance bank.
     labels: [N] classes.
-    num: How many; at most L*P are returned.
+    num: Rows to draw, at most L*P.
 
   Returns:
     rows [N, K] int32, hardest first, and mask [N, K].
@@ -152,8 +151,8 @@ def random_negatives(
     keys: [N] PRNG keys, one per anchor.
     bank: The instance bank.
     labels: [N] classes.
-    num: How many; at most L*P are returned.
-    taken: [N, K] rows that may not be drawn, distinct for each anchor.
+    num: Rows to draw, at most L*P.
+    taken: [N, K] rows to leave out, distinct for each anchor.
 
   Returns:
     rows [N, K] int32 in random order, and mask [N, K].
@@ -171,20 +170,21 @@ def sample(
 ) -> Sample:
   """Draws hard and random positives and negatives for each anchor.
 
-  Counts are those of the bank as given, so after the write (paper Fig. 2). The
-  random rows exclude the hard ones; the released code draws from all.
+  The bank is the one after the write (paper Fig. 2). Random rows exclude the
+  hard ones, so that none counts twice; the released code draws from all rows.
 
   Args:
     similarity: [N, L*P] of anchors and bank rows, without gradient.
-    bank: The instance bank.
+    bank: The instance bank, the batch already written.
     labels: [N] classes.
     keys: [N] PRNG keys, one per anchor.
-    draws: How many of each kind.
-    cold_start: "skip" leaves an anchor out until its class holds K_H+ + K_R+
-      rows and the others together K_H- + K_R-; "partial" uses what is there.
+    draws: Number of rows of each kind.
+    cold_start: `skip` leaves an anchor out until the bank holds K_H+ + K_R+
+      rows of its class and K_H- + K_R- rows of the other classes; `partial`
+      uses the rows that the bank holds.
 
   Returns:
-    The sample; no number is larger than the rows that it is drawn from.
+    The sample. Draws of more rows than the bank has room for are cut short.
 
   Raises:
     ValueError: If `cold_start` is unknown.
@@ -200,7 +200,7 @@ def sample(
   own, others = _count_filled(bank, labels)
   active = (own >= min_positives) & (others >= min_negatives)
   hard = hard_positives(similarity, bank, labels, draws.num_hard_positives)
-  # A stream of their own: the negatives are drawn alike with and without them.
+  # Separate keys: the draw of the negatives does not depend on this one.
   own_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
   drawn = random_positives(
     own_keys, bank, labels, draws.num_random_positives, taken=hard[0]
@@ -220,7 +220,7 @@ def sample(
 
 
 def needs_all(cold_start: str) -> bool:
-  """Tells whether an anchor waits until the bank holds all rows it asks for.
+  """Tells whether an anchor waits until the bank holds all rows to draw.
 
   Raises:
     ValueError: If `cold_start` is neither `skip` nor `partial`.
@@ -238,13 +238,13 @@ def draw(
   Args:
     keys: [N] PRNG keys.
     valid: [N, Q] bool, which columns may be drawn.
-    num: How many; at most Q are returned.
+    num: Columns to draw, at most Q.
 
   Returns:
     columns [N, K] int32 in random order, and mask [N, K].
   """
-  # The largest of independent uniform scores are a uniform subset. float32 in
-  # every run, so that a double precision run draws the same rows.
+  # The columns of the largest uniform scores are a uniform subset. The scores
+  # are float32 in every run, so that a double precision run draws the same.
   shape = valid.shape[1:]
   scores = jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))
   return top_k(scores(keys), valid, num)
@@ -258,22 +258,22 @@ def top_k(
   Args:
     scores: [N, Q].
     valid: [N, Q] bool.
-    num: How many; at most Q are returned.
+    num: Columns to return, at most Q.
   """
   num = min(num, scores.shape[1])
   _, columns = jax.lax.top_k(jnp.where(valid, scores, -jnp.inf), num)
-  # With fewer valid entries than `num`, top_k goes on with masked ones.
+  # With fewer valid entries than `num`, top_k also returns masked ones.
   return columns, jnp.take_along_axis(valid, columns, axis=1)
 
 
 def _join(*draws):
-  """Puts (rows, mask) pairs side by side."""
+  """Joins (rows, mask) pairs along the second axis."""
   rows, masks = zip(*draws, strict=True)
   return jnp.concatenate(rows, axis=1), jnp.concatenate(masks, axis=1)
 
 
 def _without(valid, taken):
-  """Returns valid [N, Q] without the columns taken [N, K]."""
+  """Returns the mask `valid` [N, Q] without the columns `taken` [N, K]."""
   anchors = jnp.arange(len(valid))[:, None]
   return valid.at[anchors, taken].set(False, unique_indices=True)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The switches of the paper's Tables 3 to 7 and 11 to 13, as a contrast.
+"""Turns the switches of the paper's Tables 3 to 7, 11 and 12 into a contrast.
 
 The first choice of each switch is the paper's method.
 """
@@ -29,7 +29,7 @@ CHOICES = {
   "cold_start": ("skip", "partial"),
 }
 PROJECTION_LAYERS = {"none": 0, "dense": 1, "mlp": 2}
-# (switch, its value) -> the switches that then have no effect, and why.
+# (switch, value) -> (switches that have no effect beside it, the reason).
 IDLE = {
   ("variant", "released"): (
     ("memory", "source", "loss", "projection", "positives", "negatives"),
@@ -56,7 +56,7 @@ def make(
   """Builds the contrast that checked switches describe.
 
   Args:
-    settings: `contrast` of a config.
+    settings: The `contrast` of a config.
     num_classes: L.
     temperature: tau.
   """
@@ -85,16 +85,16 @@ def check(
   graph_block: int | None,
   batch_size: int,
 ) -> None:
-  """Refuses switches that do not go together.
+  """Refuses switches that contradict each other.
 
   Args:
-    settings: `contrast` of a config.
-    enabled: Whether there is a contrast.
-    graph_block: The block that is set, if any.
-    batch_size: Clips of a batch.
+    settings: The `contrast` of a config.
+    enabled: Whether the run uses a contrast.
+    graph_block: The `model.graph_block` of the config.
+    batch_size: Clips of a training batch, over all devices.
 
   Raises:
-    ConfigError: Names the key and what it may be, or why it has no effect.
+    ConfigError: Names the key, and its choices or why it has no effect.
   """
   for name, choices in CHOICES.items():
     if settings[name] not in choices:
@@ -146,17 +146,17 @@ def _check_negatives(settings):
   counts = settings.num_hard_negatives, settings.num_random_negatives
   if settings.negatives == "random" and counts[0] != counts[1]:
     raise errors.ConfigError(
-      "config.contrast.negatives=random draws as many as there would be hard"
-      f" ones: set num_hard_negatives={counts[0]} and num_random_negatives="
-      f"{counts[1]} of config.contrast to one number"
+      "config.contrast.negatives=random draws num_hard_negatives rows: set"
+      f" num_hard_negatives={counts[0]} and num_random_negatives={counts[1]} of"
+      " config.contrast to the same number"
     )
 
 
 def departures(settings: ConfigDict) -> list[str]:
-  """Returns the switches that are not at the paper's method.
+  """Returns the switches that depart from the paper's method.
 
   Args:
-    settings: `contrast` of a config; `cold_start` is no part of the method.
+    settings: The `contrast` of a config; its `cold_start` is not compared.
   """
   return [
     name
@@ -166,11 +166,13 @@ def departures(settings: ConfigDict) -> list[str]:
 
 
 def draws(settings: ConfigDict) -> sampling.Draws:
-  """Returns how many rows of each kind an anchor draws (Tab. 6).
+  """Returns the number of rows of each kind that an anchor draws (Tab. 6).
+
+  A random draw takes as many rows as the hard draw that it replaces. If both
+  kinds of negatives are drawn, the config has a number for each.
 
   Args:
-    settings: `contrast` of a config. A random draw takes as many as the hard
-      one would; for negatives of both kinds the config has two numbers.
+    settings: The `contrast` of a config.
   """
   positives = settings.num_hard_positives
   negatives = settings.num_hard_negatives

@@ -14,11 +14,11 @@ def make(
   projection_layers: int = 1,
   features: int = 256,
 ) -> base.Contrast:
-  """Builds the contrast; the arguments are those of `paper.make`.
+  """Builds the contrast; for the arguments see `paper.make`.
 
   Returns:
-    A contrast with the term `batch` and no memory. The gradient flows to both
-    sides; an anchor without a positive or a negative does not count.
+    A contrast with one term, `batch`, and no memory. The gradient flows to both
+    sides. An anchor without a positive or a negative does not count.
   """
   head = projection.ProjectionHead(num_classes, features, projection_layers)
   pair_loss = losses.make_pair_loss(loss, temperature, margin)
@@ -31,7 +31,8 @@ def make(
   def apply(params, memory, outputs, batch, keys, gather=base.keep):
     del keys
     embeddings = head.apply({"params": params}, base.select(outputs, source))
-    # Each replica contrasts the whole batch, and so counts as one of R.
+    # Each replica contrasts the whole batch. The sums and the counts over R
+    # replicas are both R times as large, so that the mean is the same.
     sums = losses.batch_loss(
       gather(embeddings), gather(batch["label"]), pair_loss
     )

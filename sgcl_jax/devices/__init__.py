@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that a run has: its devices, hosts and memory."""
+"""The machine that a run uses: its cores and devices."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many cores this process may use; imports nothing that takes long."""
+"""Counts cores; imports nothing slow, so that converters can use it."""
 
 import os
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The replicas: the axis name and how a step is mapped over devices.
+"""The replicas: the name of their axis, and how a step is mapped over devices.
 
-The only file that maps. The state has no device axis: it goes in and comes out
-whole, equal on all replicas.
+Only this file maps. The state has no device axis: it goes in and comes out
+whole, and is equal on all replicas.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import errors, machine
+from sgcl_jax import errors
 
 AXIS = "replica"
 
@@ -20,10 +20,12 @@ AXIS = "replica"
 def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(state, batch) -> (state, metrics)` over the local devices.
 
-  The batch is split along its first axis. The state is donated, but for that of
-  the first call, which is copied to where a step leaves its own: else the step
-  would be compiled for the one, and again for the other. The result has a
-  `lower`, as that of `jax.jit`.
+  The batch is split along its first axis. The state is donated. The first call
+  copies it instead, to the devices where a step leaves its result: otherwise
+  the step would be compiled a second time for the second call.
+
+  Returns:
+    The mapped step; its attribute `lower` is like the one of `jax.jit`.
   """
   mapped = jax.pmap(
     step,
@@ -32,18 +34,24 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
     out_axes=(None, None),
     donate_argnums=0,
   )
-  call = _tidied(mapped, place=_replicate)
+  is_first = True
 
   def run(state, batch):
-    return call(state, _split(batch))
+    nonlocal is_first
+    if is_first:
+      state, is_first = _replicate(state), False
+    return mapped(state, _split(batch))
 
   run.lower = lambda state, batch: mapped.lower(state, _split(batch))
   return run
 
 
 def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
-  """Maps `step(variables, batch) -> [N, ...]` over the local devices."""
-  mapped = _tidied(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0)))
+  """Maps `step(variables, batch) -> [N, ...]` over the local devices.
+
+  The batch is split along its first axis, and the results are joined again.
+  """
+  mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0))
 
   def run(variables, batch):
     result = mapped(variables, _split(batch))
@@ -55,9 +63,10 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
 def repeat_on_devices(
   function: Callable[[jax.Array], jax.Array], x: np.ndarray
 ) -> Callable[[], jax.Array]:
-  """Returns a call of function(x) on every local device at once.
+  """Returns a function that calls function(x) on all local devices at once.
 
-  Each has its own copy of x already; the results are stacked, one per device.
+  Every device gets its copy of x in advance. The results are stacked, one per
+  device.
   """
   num = jax.local_device_count()
   copies = jax.pmap(lambda x: x)(np.stack([x] * num))
@@ -66,12 +75,17 @@ def repeat_on_devices(
 
 
 def describe_devices() -> str:
-  """Returns how many devices of which kind share a batch."""
+  """Returns the number and the kind of the devices, for messages."""
   return f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
 
 
 def check_batch_size(size: int, name: str) -> None:
-  """Raises ConfigError where a batch does not split over the devices."""
+  """Raises ConfigError if a batch does not split over the devices.
+
+  Args:
+    size: Clips of the batch.
+    name: Key of the config, for the message.
+  """
   if size < 1 or size % jax.local_device_count():
     raise errors.ConfigError(
       f"{name}={size} does not split over {jax.local_device_count()} devices;"
@@ -80,27 +94,8 @@ def check_batch_size(size: int, name: str) -> None:
 
 
 def padded_size(size: int) -> int:
-  """Returns the next larger batch size that splits over the devices."""
+  """Returns the batch size, rounded up to one that splits over the devices."""
   return -(-size // jax.local_device_count()) * jax.local_device_count()
-
-
-def _tidied(function, place=lambda x: x):
-  """Returns a function whose first call, which compiles, tidies up afterwards.
-
-  That call is also the only one whose first argument is placed.
-  """
-  is_first = True
-
-  def run(carried, batch):
-    nonlocal is_first
-    if not is_first:
-      return function(carried, batch)
-    result = function(place(carried), batch)
-    machine.fill_holes()
-    is_first = False
-    return result
-
-  return run
 
 
 def _replicate(state):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What JAX has to know before it computes anything."""
+"""Configures JAX and the allocator before anything is computed."""
 
 import importlib.util
 import os
@@ -8,10 +8,9 @@ import pathlib
 import jax
 from absl import logging
 
-from sgcl_jax import machine
-from sgcl_jax.devices import cores
+from sgcl_jax.devices import cores, glibc
 
-# Each holds a copy of the state; more were not measured.
+# Each device holds a copy of the state. More than these were not measured.
 MAX_CPU_DEVICES = 8
 
 
@@ -19,16 +18,17 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
   """Sets devices, allocator, precision and compilation cache.
 
   Args:
-    batch_size: Clips of a training batch, which the devices share.
-    matmul_precision: Of JAX, such as `highest`.
+    batch_size: Clips of a training batch, over all devices.
+    matmul_precision: JAX's default precision of products, such as `highest`.
     remat: Whether the backward pass computes blocks again.
   """
   if _is_cpu_alone():
-    machine.keep_freed_memory()
+    glibc.keep_freed_memory()
     make_devices_of_cores(batch_size)
     if remat:
-      # There a pass removes the barriers that `jax.checkpoint` sets, and the
-      # next one merges what is computed twice. GPUs need that pass.
+      # On CPU this pass removes the barriers that `jax.checkpoint` sets. The
+      # next pass then merges the two computations, and no memory is saved. GPUs
+      # need the pass.
       _add_flags("--xla_disable_hlo_passes=cse_barrier_expander")
   logging.set_verbosity(logging.WARNING)  # Orbax logs every file.
   jax.config.update("jax_default_matmul_precision", matmul_precision)
@@ -38,11 +38,15 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
 
 
 def make_devices_of_cores(batch_size: int) -> None:
-  """Gives each core its own share of the batch, as far as it splits.
+  """Makes JAX treat each core as a device with its own share of the batch.
 
-  XLA does use several cores within an operation, but not within all of them:
-  with a device per core a training step takes 11 to 22 % less on two cores. A
-  number of devices that is set in XLA_FLAGS is kept.
+  XLA uses several cores only within some operations: with one device per core,
+  a training step takes 11 to 22 % less time on two cores. The number of devices
+  is the largest one that divides the batch, up to the number of cores. If
+  XLA_FLAGS already sets it, nothing changes.
+
+  Args:
+    batch_size: Clips of a training batch.
   """
   if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
     return
@@ -56,7 +60,7 @@ def make_devices_of_cores(batch_size: int) -> None:
 
 
 def _is_cpu_alone():
-  """Tells whether no plugin for an accelerator is installed, or none wanted."""
+  """Tells whether JAX runs on CPU: by setting, or without other plugins."""
   return jax.config.jax_platforms == "cpu" or not any(
     importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
   )

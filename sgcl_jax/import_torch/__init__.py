@@ -15,7 +15,7 @@ def convert(
   """Converts a reference's state dict.
 
   Drops the prefix `module.`, the counters `num_batches_tracked`, and 2s-AGCN's
-  stored adjacency `gcn1.A` if it equals that of a known layout.
+  stored adjacency `gcn1.A` if it is the adjacency of a known layout.
 
   Args:
     name: `ctrgcn`, `agcn` or `infogcn`.

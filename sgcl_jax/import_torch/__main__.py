@@ -3,29 +3,34 @@
 
 python -m sgcl_jax.import_torch --backbone ctrgcn --checkpoint X.pt --out DIR
 
---config says which split and modality the weights are for, as in
+--config names the split and the modality of the weights, as in
 --config configs/ctrgcn_ntu60.py:split=xview,modality=bone.
 """
+
+from collections.abc import Sequence
 
 from sgcl_jax import command
 from sgcl_jax.import_torch import tables, write
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.import_torch", __doc__)
   parser.add_argument(
-    "--backbone", required=True, choices=sorted(tables.TABLES)
+    "--backbone",
+    required=True,
+    choices=sorted(tables.TABLES),
+    help="the model that the weights are for",
   )
   parser.add_argument(
     "--checkpoint", required=True, help="a .pt or .pth file of weights"
   )
   parser.add_argument(
-    "--out", required=True, help="the workdir to write, for evaluation"
+    "--out", required=True, help="workdir to write, new or empty"
   )
   parser.add_config()
   args = parser.parse_args(argv)
-  write.run(args.backbone, args.checkpoint, args.out, args.config)
+  write.run(args.backbone, args.checkpoint, args.out, command.find_config(args))
 
 
 if __name__ == "__main__":

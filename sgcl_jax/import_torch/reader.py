@@ -9,7 +9,7 @@ import numpy as np
 
 from sgcl_jax import errors
 
-# How torch.load names an object that it refuses to make.
+# The words in which torch.load names an object that it refuses to make.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
 _ADVICE = "save the weights alone: torch.save(model.state_dict(), FILE)"
 
@@ -21,7 +21,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads the state dict of a `.pt` or `.pth` file.
 
   Args:
-    path: A file of `torch.save`, also in the format of PyTorch 1.5 and older.
+    path: A file written by `torch.save`, also by PyTorch 1.5 or older.
 
   Returns:
     Arrays under their names in the file; bfloat16 becomes float32.
@@ -38,7 +38,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       'reading PyTorch files needs PyTorch: pip install -e ".[torch]"'
     ) from error
   with open(path, "rb") as file, warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # What is wrong is raised below.
+    warnings.simplefilter("ignore")  # Mistakes are raised below.
     try:
       content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # From torch, pickle or zipfile.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps each tensor of a reference's state dict to one of our variables."""
+"""Tables from the tensors of a reference's state dict to our variables."""
 
 import dataclasses
 import functools
@@ -16,9 +16,9 @@ class Entry:
   """The variable that one tensor of a reference fills.
 
   Attributes:
-    path: Path of the variable; its collection comes first.
-    slot: Index of the part that the tensor fills.
-    transform: Turns the reference's layout into ours.
+    path: Path of the variable, its collection first.
+    slot: Index of the part of the variable that the tensor fills.
+    transform: Converts the tensor from the reference's layout to ours.
   """
 
   path: tuple[str, ...]
@@ -26,17 +26,17 @@ class Entry:
   transform: Callable[[np.ndarray], np.ndarray] = np.asarray
 
   def find(self, variables: Mapping[str, Any]) -> Any:
-    """Returns the entry of a tree at `path`, for example the variable."""
+    """Returns the leaf of a tree of variables at `path`."""
     return functools.reduce(lambda node, step: node[step], self.path, variables)
 
 
 def _matrix(x):
-  """Linear [out, in] or 1x1 convolution [out, in, 1, 1] to [in, out]."""
+  """Converts [out, in] or a 1x1 convolution [out, in, 1, 1] to [in, out]."""
   return x.reshape(x.shape[:2]).T
 
 
 def _temporal(x):
-  """Convolution [out, in, k, 1] to [k, 1, in, out]."""
+  """Converts a convolution [out, in, k, 1] to [k, 1, in, out]."""
   return x.transpose(2, 3, 1, 0)
 
 
@@ -45,7 +45,7 @@ def _scalar(x):
 
 
 def _position(x):
-  """Embedding [1, V, F] to [V, F]."""
+  """Converts an embedding [1, V, F] to [V, F]."""
   return x.reshape(x.shape[1:])
 
 
@@ -70,7 +70,13 @@ def _norm(key, path, slot=(...,)):
 
 
 def _branches(key, path, names):
-  """One dense layer per sub-graph, stacked: {reference's name: ours}."""
+  """Returns entries of one dense layer per sub-graph, which we stack.
+
+  Args:
+    key: Prefix of the reference's names.
+    path: Path of our layer.
+    names: Reference's name, with `{}` for the sub-graph, -> prefix of ours.
+  """
   entries = {}
   for theirs, ours in names.items():
     for i in range(3):
@@ -83,7 +89,10 @@ def _branches(key, path, names):
 
 
 def _multi_scale(key, path, width):
-  """CTR-GCN's temporal convolution; its branches lie side by side."""
+  """Returns entries of CTR-GCN's temporal convolution.
+
+  Its branches are side by side in the channels of our layers.
+  """
   entries = {}
   for i in range(4):
     slot = (..., slice(i * width, (i + 1) * width))
@@ -100,7 +109,10 @@ def _multi_scale(key, path, width):
 
 
 def _stack(stack, channels, gcn, first_shortcut):
-  """Yields (key, path, gcn, features) of each block, with its shortcuts."""
+  """Yields (key, path, features, entries) of each block.
+
+  The entries are the spatial norm and the shortcuts.
+  """
   for i, (features, stride) in enumerate(stack):
     key, path = f"l{i + 1}", (f"block_{i}",)
     spatial = f"{key}.{gcn}"

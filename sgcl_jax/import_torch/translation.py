@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translates a reference's state dict to the variables of our module."""
+"""Translates a reference's state dict into the variables of our module."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ class Translation(NamedTuple):
 
   Attributes:
     variables: {"params": ..., "batch_stats": ...}, in the given dtype.
-    model: The module that they fit.
-    input: Shape and dtype of one clip for it, [1, M, T, V, C].
+    model: The module that the variables fit.
+    input: Shape and dtype of its input for one clip, [1, M, T, V, C].
   """
 
   variables: dict[str, dict[str, Any]]
@@ -27,7 +27,7 @@ class Translation(NamedTuple):
 
 
 def translate(name: str, state_dict: Mapping[str, np.ndarray]) -> Translation:
-  """Translates a state dict and finds the module that it fits.
+  """Translates a state dict and builds the module that it fits.
 
   Args:
     name: `ctrgcn`, `agcn` or `infogcn`.
@@ -69,21 +69,27 @@ def _clean(state_dict):
 
 
 def _recognise(name, arrays):
-  """Returns the module that has these shapes, and the shape of its input.
+  """Returns the module that fits these arrays, and the shape of its input.
 
   Raises:
-    CheckpointError: If no layout has its number of joints.
+    CheckpointError: If no layout has this number of joints, or if a tensor that
+      tells the sizes is a single number.
   """
-  classes = len(arrays[{"infogcn": "decoder.bias"}.get(name, "fc.bias")])
+  head = {"infogcn": "decoder.bias"}.get(name, "fc.bias")
   key = {"infogcn": "l1.agcn.shared_topology"}.get(name, "l1.gcn1.PA")
-  joints = arrays[key].shape[-1]
-  channels = 64 if name == "infogcn" else 3
-  persons = max(len(arrays["data_bn.weight"]) // (joints * channels), 1)
+  for sized in (head, key, "data_bn.weight"):
+    if not arrays[sized].ndim:
+      raise errors.CheckpointError(
+        f"not a state dict of {name}:\nmisshapen: {sized} is a single number"
+      )
+  classes, joints = len(arrays[head]), arrays[key].shape[-1]
   for layout in skeletons.LAYOUTS.values():
     if layout.num_joints == joints:
       break
   else:
     raise errors.CheckpointError(f"no layout has {joints} joints ({key})")
+  channels = 64 if name == "infogcn" else 3
+  persons = max(len(arrays["data_bn.weight"]) // (joints * channels), 1)
   model = models.create(
     name, num_classes=classes, skeleton=layout, num_persons=persons
   )
@@ -91,6 +97,7 @@ def _recognise(name, arrays):
 
 
 def _is_fixed_adjacency(name, key, array):
+  """Tells whether a tensor is 2s-AGCN's fixed adjacency of a known layout."""
   if name != "agcn" or not key.endswith(".gcn1.A"):
     return False
   return any(
@@ -101,7 +108,7 @@ def _is_fixed_adjacency(name, key, array):
 
 
 def _misshapen(table, arrays, shapes):
-  """Lists tensors whose shapes do not fit their variables."""
+  """Returns a line for each tensor whose shape does not fit its variable."""
   problems = []
   for key, entry in table.items():
     # A broadcast array takes no memory.
@@ -120,7 +127,7 @@ def _misshapen(table, arrays, shapes):
 
 
 def _assemble(table, arrays):
-  """Builds the tree of variables from their parts, in the table's order."""
+  """Builds the tree of variables; parts are joined in the table's order."""
   parts = {}
   for key, entry in table.items():
     part = entry.transform(arrays[key])
@@ -135,7 +142,7 @@ def _assemble(table, arrays):
 
 
 def _merge(pieces):
-  """Joins the tensors of one variable: stacked, or side by side at the end."""
+  """Joins the tensors of one variable: stacks them, or joins the last axis."""
   slot, first = pieces[0]
   if slot == (...,):
     return first

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes an imported model as a run that evaluation reads."""
 
+import contextlib
 import importlib
 import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from sgcl_jax import errors, experiment, state
 from sgcl_jax.import_torch import reader, translation
 from sgcl_jax.runs import checkpoint, workdir
 
-# (layout, classes) -> data set in the name of its configs.
+# (layout, classes) -> name of the data set in the names of its configs.
 DATA_SETS = {
   ("ucla", 10): "ucla",
   ("ntu", 60): "ntu60",
@@ -28,19 +30,20 @@ def run(
   out: str | os.PathLike,
   config: ConfigDict | None = None,
 ) -> None:
-  """Converts a file into a run in `out`: a checkpoint and its config.json.
+  """Converts a file of weights into a run: a checkpoint and a config.json.
 
   Args:
     backbone: `ctrgcn`, `agcn` or `infogcn`.
     path: File of weights.
     out: Workdir to write, new or empty.
-    config: What evaluation uses; by default that of the data set with so many
-      classes and joints, its first split, joints.
+    config: Config for the evaluation. By default the shipped config of the
+      backbone on the data set with these classes and joints, with its first
+      split and the joint stream.
 
   Raises:
     CheckpointError: If the file cannot be read or is not of this backbone, or
       if `out` is not empty.
-    ConfigError: If the config is another model's.
+    ConfigError: If the config is of another model.
   """
   out = pathlib.Path(out)
   if out.exists() and any(out.iterdir()):
@@ -54,23 +57,20 @@ def run(
   }
   parts = experiment.make(config or _find_config(identity))
   _check_identity(parts, identity, path)
-  # The file stores nothing about the input.
+  # The file stores nothing about InfoGCN's input.
   identity |= {"model.k": checkpoint.ANY, "model.edges": checkpoint.ANY}
   imported = state.TrainState(
     step=jnp.zeros((), jnp.int32),
     params={"backbone": _to_single(variables["params"])},
     batch_stats=_to_single(variables["batch_stats"]),
-    # The reference does not save its prior: draw a new one.
+    # The reference does not save its prior, so a new one is drawn.
     constants=model.lazy_init(jax.random.key(0), x).get("constants", {}),
     opt_state=None,
     memory=None,
   )
-  out.mkdir(parents=True, exist_ok=True)
-  workdir.write_config(out, parts.record)
-  checkpoints = checkpoint.Checkpoints(out, writable=True)
   metadata = {"model": identity, "epoch": 0, "seed": None}
-  checkpoints.save(imported, {**metadata, "imported_from": str(path)})
-  checkpoints.close()
+  metadata["imported_from"] = str(path)
+  _save(out, parts.record, imported, metadata)
   data = parts.record["data"]
   print(
     f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
@@ -79,6 +79,20 @@ def run(
     f" {data['modality']}, unless --config says otherwise\n"
     f"next: python -m sgcl_jax.main --mode=evaluate --workdir {out}"
   )
+
+
+def _save(out, record, imported, metadata):
+  """Writes the run whole, or leaves `out` empty."""
+  out.mkdir(parents=True, exist_ok=True)
+  try:
+    workdir.write_config(out, record)
+    with contextlib.closing(
+      checkpoint.Checkpoints(out, writable=True)
+    ) as checkpoints:
+      checkpoints.save(imported, metadata)
+  except BaseException:
+    shutil.rmtree(out)
+    raise
 
 
 def _find_config(identity):

@@ -9,9 +9,9 @@ from flax import linen as nn
 
 from sgcl_jax import errors, skeletons
 from sgcl_jax.models import agcn, ctrgcn, infogcn
-from sgcl_jax.models.outputs import Outputs, apply_eval, apply_train
+from sgcl_jax.models.outputs import STREAMS, Outputs, apply_eval, apply_train
 
-__all__ = ["Outputs", "adapt", "apply_eval", "apply_train", "create"]
+__all__ = ["STREAMS", "Outputs", "adapt", "apply_eval", "apply_train", "create"]
 
 BACKBONES = {"ctrgcn": ctrgcn, "agcn": agcn, "infogcn": infogcn}
 
@@ -26,11 +26,26 @@ def create(
 ) -> nn.Module:
   """Builds a backbone.
 
+  A backbone of your own is a Flax module that keeps to these rules:
+
+  * `__call__(x, train=False)`, `train` given by position, returns (logits,
+    graph), in single precision at least.
+  * It has a field `axis_name`, the axis of the replicas in training. Use
+    `layers.BatchNorm` and `layers.Dropout` with it: flax's own would give each
+    replica other statistics or all the same mask.
+  * Its variables are in the collections `params`, `batch_stats` and `constants`
+    (not trained); its random streams are `dropout` and `latent`.
+  * It may sow `feature` [N, F] into `intermediates`, for
+    `contrast.source=feature`.
+  * Further fields are overrides: a config of your own adds them to
+    `config.model`.
+  * A function `adapt` beside it may change the overrides, see `adapt`.
+
   Args:
-    name: One of `BACKBONES`, or `package.module:create` for your own, which is
-      called with the same arguments.
+    name: One of `BACKBONES`, or `package.module:create` for your own; your
+      function is called with the other arguments.
     num_classes: L.
-    skeleton: A layout or its name.
+    skeleton: A layout, or anything that `skeletons.get` takes.
     num_persons: M.
     **overrides: Further fields of the module. Training sets `axis_name`, the
       axis of the replicas, which `layers.BatchNorm` needs.
@@ -57,24 +72,28 @@ def create(
 
 
 def adapt(
-  name: str, *, modality: str, skeleton: skeletons.Skeleton, fields: dict
-) -> tuple[dict, str]:
-  """Applies the rules of a backbone on its stream.
+  name: str,
+  *,
+  modality: str,
+  skeleton: skeletons.Skeleton,
+  fields: dict[str, Any],
+) -> tuple[dict[str, Any], str]:
+  """Applies the rules of a backbone for its stream.
 
-  A module that holds a backbone may have a function `adapt` of the same
-  arguments but the name, as `infogcn` has.
+  The rules are the function `adapt` of the backbone's module, such as
+  `infogcn.adapt`. It is optional, and takes the same arguments except `name`.
 
   Args:
-    name: As for `create`.
+    name: Name of the backbone, as for `create`.
     modality: Stream of the experiment.
     skeleton: Joint layout.
     fields: Overrides of the module.
 
   Returns:
-    The overrides, and the modality that the transform makes for the backbone.
+    The overrides, and the modality that the transform has to make.
 
   Raises:
-    ConfigError: If they contradict each other.
+    ConfigError: If the fields and the modality contradict each other.
   """
   module, _ = _find(name)
   if not hasattr(module, "adapt"):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """2s-AGCN (Shi et al., 2019, https://arxiv.org/abs/1805.07694), one stream."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,11 +11,17 @@ from sgcl_jax import skeletons
 from sgcl_jax.models import blocks, layers, temporal
 
 
-def create(**fields) -> nn.Module:
-  """Returns 2s-AGCN; the fields are those of `blocks.TenBlocks`."""
-  return blocks.TenBlocks(
+def create(**fields: Any) -> nn.Module:
+  """Returns 2s-AGCN; for the fields see `blocks.TenBlocks`.
+
+  Raises:
+    ConfigError: If the width leaves no channel for the embedded joints.
+  """
+  model = blocks.TenBlocks(
     spatial=AdaptiveGraphConv, temporal=temporal.TemporalConv, **fields
   )
+  blocks.check_width(model.width, minimum=4)
+  return model
 
 
 class AdaptiveGraphConv(nn.Module):
@@ -61,8 +69,8 @@ class AdaptiveGraphConv(nn.Module):
     )
     inferred = nn.softmax(graph / (r * t), axis=-2)
     topology = (inferred + learned + fixed).astype(x.dtype)
-    # Joints are mixed before the channels, of which there are fewer then.
-    # Written out, as `einsum` moves joints to the end, which takes longer.
+    # Mix joints before channels, while there are fewer channels. Not with an
+    # `einsum`: it would move joints to the end and take longer.
     topology = topology.swapaxes(2, 3).reshape(b, s * v, v)
     mixed = topology @ x.swapaxes(1, 2).reshape(b, v, t * c)
     mixed = mixed.reshape(b, s, v, t, c).transpose(0, 3, 2, 1, 4)

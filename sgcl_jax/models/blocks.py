@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the backbones are stacked from: blocks, and a frame around them."""
+"""The block of all backbones, and the module of 2s-AGCN and CTR-GCN."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -21,11 +21,11 @@ class Block(nn.Module):
 
   Attributes:
     features: Output channels F.
-    stride: Of the frames.
-    spatial: Makes the graph convolution of F channels, x [B, T, V, C] ->
-      (y [B, T, V, F], graph [B, S, V, V]).
-    temporal: Makes the temporal convolution, from F, stride and norm.
-    norm: Makes a BatchNorm.
+    stride: Stride over the frames.
+    spatial: Constructor of the graph convolution from F; it maps x
+      [B, T, V, C] -> (y [B, T, V, F], graph [B, S, V, V]).
+    temporal: Constructor of the temporal convolution from F, stride and norm.
+    norm: Constructor of a BatchNorm.
     residual: Whether a shortcut spans the block.
   """
 
@@ -38,12 +38,12 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F]; also the graph."""
+    """Maps [B, T, V, C] to [B, ceil(T / stride), V, F] and [B, S, V, V]."""
     shortcut = 0.0
     if self.residual:
       shortcut = self._match(x, self.stride, "shortcut")
     y, graph = self.spatial(self.features, name="spatial")(x)
-    # Almost zero at first: the block starts as its shortcut.
+    # The scale starts almost at zero, so that the block starts as its shortcut.
     start = nn.initializers.constant(1e-6)
     y = self.norm(scale_init=start, name="spatial_norm")(y)
     y = nn.relu(y + self._match(x, 1, "spatial_shortcut")).astype(x.dtype)
@@ -51,7 +51,7 @@ class Block(nn.Module):
     return nn.relu(y + shortcut).astype(x.dtype), graph
 
   def _match(self, x, stride, name):
-    """Returns x with F channels at this stride."""
+    """Returns the shortcut of x: F channels at this stride."""
     if (x.shape[-1], stride) == (self.features, 1):
       return x
     init = layers.he_normal(self.features)
@@ -60,18 +60,19 @@ class Block(nn.Module):
 
 
 class TenBlocks(nn.Module):
-  """Ten blocks and a classifier: the frame of 2s-AGCN and CTR-GCN.
+  """Ten blocks and a classifier: the module of 2s-AGCN and CTR-GCN.
 
   Attributes:
     num_classes: L.
     skeleton: Joint layout.
     num_persons: M.
-    spatial: As of a `Block`, and takes the skeleton.
-    temporal: As of a `Block`.
-    width: Features of the first block; the others are multiples of it.
+    spatial: Constructor as in `Block`; also takes the skeleton.
+    temporal: Constructor as in `Block`.
+    width: Features of the first block; the other blocks scale with it.
     graph_block: Block whose graph is returned (paper Tab. 13).
-    dropout: Rate before the classifier.
-    dtype: Of the blocks; parameters, statistics and results keep their own.
+    dropout: Rate of the dropout before the classifier.
+    dtype: Type that the blocks compute in; parameters, statistics and results
+      keep their own types.
     remat: Whether the backward pass computes the blocks again, for memory.
     axis_name: Axis of the replicas in training.
   """
@@ -96,11 +97,11 @@ class TenBlocks(nn.Module):
 
     Args:
       x: [N, M, T, V, C].
-      train: Whether BatchNorm uses the batch, and dropout drops.
+      train: Whether BatchNorm uses the batch, and dropout is active.
 
     Returns:
       logits: [N, L].
-      graph: [N, S, V, V], that of block `graph_block`, averaged over persons.
+      graph: [N, S, V, V] of block `graph_block`, averaged over persons.
 
     Raises:
       ConfigError: If there is no such block.
@@ -129,6 +130,21 @@ class TenBlocks(nn.Module):
     return layers.classifier(x.shape[-1], self.num_classes)(x), graph
 
 
+def check_width(width: int, *, minimum: int, multiple: int = 1) -> None:
+  """Raises ConfigError if the layers of a backbone cannot have this width.
+
+  Args:
+    width: Features of the first block.
+    minimum: Smallest width.
+    multiple: What the width must be a multiple of.
+  """
+  if width < minimum or width % multiple:
+    kind = f"a multiple of {multiple}, " if multiple > 1 else ""
+    raise errors.ConfigError(
+      f"config.model.width={width} must be {kind}{minimum} or more"
+    )
+
+
 def encode(
   x: jax.Array,
   num_clips: int,
@@ -141,18 +157,18 @@ def encode(
   first_shortcut: bool,
   **fields: Any,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs blocks as parts of the module that calls this, and pools.
+  """Runs blocks as submodules of the calling module, and pools.
 
   Args:
     x: [B, T, V, C], the persons of all clips.
     num_clips: N.
     stack: (features, stride) of each block, at a width of 64.
-    width: Scales the features.
+    width: Features of the first block, to which all others are scaled.
     graph_block: Block whose graph is returned.
-    dtype: Of the blocks, None for that of x.
+    dtype: Type that the blocks compute in, None for the type of x.
     remat: Whether the backward pass computes the blocks again.
-    first_shortcut: Whether a shortcut spans the first block too.
-    **fields: Of `Block`.
+    first_shortcut: Whether a shortcut also spans the first block.
+    **fields: Further fields of `Block`.
 
   Returns:
     feature: [N, F], averaged over persons, frames and joints.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """CTR-GCN (Chen et al., 2021, https://arxiv.org/abs/2107.12213)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,23 +12,29 @@ from sgcl_jax import skeletons
 from sgcl_jax.models import blocks, layers, temporal
 
 
-def create(**fields) -> nn.Module:
-  """Returns CTR-GCN; the fields are those of `blocks.TenBlocks`."""
-  return blocks.TenBlocks(
+def create(**fields: Any) -> nn.Module:
+  """Returns CTR-GCN; for the fields see `blocks.TenBlocks`.
+
+  Raises:
+    ConfigError: If the width does not split over the temporal branches.
+  """
+  model = blocks.TenBlocks(
     spatial=ChannelTopologyConv,
     temporal=temporal.MultiScaleTemporalConv,
     **fields,
   )
+  blocks.check_width(model.width, minimum=4, multiple=4)
+  return model
 
 
 class ChannelTopologyConv(nn.Module):
   """Graph convolution whose adjacency differs per clip and channel (CTR-GC).
 
-  Sec. 3.2, for all sub-graphs of a block.
+  Sec. 3.2; one module holds all sub-graphs of a block.
 
   Attributes:
     features: Output channels F.
-    skeleton: Joint layout; its adjacency is the start of the shared topology.
+    skeleton: Joint layout; the shared topology starts from its adjacency.
   """
 
   features: int
@@ -50,7 +58,7 @@ class ChannelTopologyConv(nn.Module):
     )
     alpha = self.param("alpha", nn.initializers.zeros, ())
     s = len(adjacency)
-    # Coordinates have too few channels to be reduced.
+    # Coordinates have too few channels to divide them by 8.
     r = 8 if c <= 9 else c // 8
 
     def params(name, channels, features):
@@ -71,7 +79,8 @@ class ChannelTopologyConv(nn.Module):
     pairs = jnp.tanh(query[..., None] - key[..., None, :])  # [S, R, B, V, V]
     graph = jnp.einsum("srbuv,sr->bsuv", pairs, graph_kernel.mean(-1))
     graph += graph_bias.mean(-1)[:, None, None]
-    # Alpha scales the kernel, not the V * V * F numbers that come of it.
+    # Alpha scales the kernel, which is smaller than its result of V * V * F
+    # numbers.
     graph_kernel = alpha * graph_kernel
     shared = adjacency[:, None] + alpha * graph_bias[..., None, None]
     y = mix(
@@ -81,7 +90,7 @@ class ChannelTopologyConv(nn.Module):
       graph_kernel.astype(x.dtype),
       shared.astype(x.dtype),
     )
-    # The values' bias comes through the mixing as the rows' sums times it.
+    # The mixing multiplies the bias of the values by the sums of the rows.
     sums = jnp.einsum("srbu,srf->sfbu", pairs.sum(-1), graph_kernel)
     sums += shared.sum(-1)[:, :, None]
     y += jnp.einsum("sfbu,sf->fbu", sums, value_bias)[:, :, None]
@@ -100,12 +109,12 @@ def mix(
 ) -> jax.Array:
   """Mixes joints along topologies that differ per clip and channel.
 
-  Each channel has its own adjacency, so channels are a batch axis of the
-  product over joints, and the products before it put them in front. Forward and
-  in the gradient, which is written out, the left factor of every product is
-  summed over its last axis: on CPU, XLA has faster products for these. The
-  barriers keep it from moving a transposition into a product. And no topology
-  is kept for the gradient.
+  Each channel has its own adjacency. So channels are a batch axis of the
+  product over joints, and the products before it put them in front. The
+  gradient is written out. In all products, forward and backward, the left
+  factor is summed over its last axis, for which XLA is faster on CPU. Barriers
+  keep XLA from moving a transposition into a product. The gradient computes the
+  topologies again instead of keeping them.
 
   Args:
     x: [B, T, V, C].

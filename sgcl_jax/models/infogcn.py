@@ -17,21 +17,24 @@ from sgcl_jax.models import blocks, layers, temporal
 STACK = ((64, 1),) * 3 + ((128, 2),) + ((128, 1),) * 2
 STACK += ((256, 2),) + ((256, 1),) * 2
 
-# InfoGCN's tree of the NTU joints hangs from the middle of the spine, which is
-# not the root of the bones of CTR-GCN. All others hang from their own root.
+# For NTU, the root of InfoGCN's tree is the middle of the spine, which is not
+# the root of the layout. For other layouts both roots are the same.
 ROOTS = {"ntu": 1}
 
-# Largest factor of the noise.
+# Upper bound of the noise's factor.
 MAX_STDDEV = 100.0
 
 
-def create(**fields) -> nn.Module:
-  """Returns InfoGCN.
+def create(**fields: Any) -> nn.Module:
+  """Returns InfoGCN; for the fields see `InfoGcn`.
 
   Raises:
-    ConfigError: If `k` or `edges` makes no sense.
+    ConfigError: If `k` or `edges` is not one that `relative_to_ancestor` takes,
+      or if the layers cannot have the width.
   """
   model = InfoGcn(**fields)
+  # Each head needs a channel: an eighth of the features.
+  blocks.check_width(model.width, minimum=8, multiple=4)
   relative_to_ancestor(model.skeleton, model.k, model.edges)
   return model
 
@@ -39,7 +42,7 @@ def create(**fields) -> nn.Module:
 def adapt(
   *, modality: str, skeleton: skeletons.Skeleton, fields: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
-  """Makes the stream by `k`: the module itself takes differences along bones.
+  """Sets `k` for the stream: the module itself computes bones from joints.
 
   Args:
     modality: Stream of the experiment.
@@ -60,7 +63,7 @@ def adapt(
       " InfoGCN, and all other k go with joint or joint_motion"
     )
   if k is None:
-    # As far as any joint is from the root: the joints themselves.
+    # No joint has a V-th ancestor, so k = V gives the joints themselves.
     known = skeleton.name in skeletons.LAYOUTS
     k = 1 if is_bone else 8 if known else skeleton.num_joints
   return {**fields, "k": k}, modality.replace("bone", "joint")
@@ -71,21 +74,21 @@ def relative_to_ancestor(
 ) -> np.ndarray:
   """Returns the matrix that subtracts from each joint its k-th ancestor.
 
-  Sec. 3.4. Joints that have none are kept, so a k above the depth of the tree
-  gives the joints themselves, and k = 1 the bones.
+  Sec. 3.4. Joints without such an ancestor stay unchanged. So k = 1 gives the
+  bones, and a k above the depth of the tree gives the joints themselves.
 
   Args:
     skeleton: Joint layout.
     k: Hops towards the root.
-    edges: `parent`, or `released` for NW-UCLA: the edges of the authors' file
-      point the other way, so the sum of the k-th descendants is subtracted.
+    edges: `parent`, or on NW-UCLA also `released`: the edges of the authors'
+      file point the other way, so it subtracts the sum of the k-th descendants.
 
   Returns:
-    [V, V], to be applied to the joints.
+    [V, V]; its product with the joints is the input.
 
   Raises:
-    ConfigError: If k is less than 1 (k = 0 subtracts every joint from itself),
-      or there are no such edges.
+    ConfigError: If k is less than 1 (k = 0 would subtract every joint from
+      itself), or if `edges` is unknown.
   """
   if k < 1:
     raise errors.ConfigError(
@@ -132,8 +135,8 @@ class SelfAttentionConv(nn.Module):
     """
     b, t, v, c = x.shape
     s, r = self.num_heads, c // 8
-    # At least in single precision: the products reach hundreds, of which the
-    # softmax sees the differences.
+    # At least in single precision: the softmax depends on the differences of
+    # products, which reach hundreds.
     y = nn.LayerNorm(1e-5, use_fast_variance=False, name="norm")(
       layers.widen(x)
     )
@@ -146,8 +149,8 @@ class SelfAttentionConv(nn.Module):
     identity = lambda *_: jnp.broadcast_to(jnp.eye(v), (s, v, v))
     shared = self.param("adjacency", identity)
     topology = (attention * shared).astype(x.dtype)
-    # Joints are mixed before the channels, of which there are fewer then.
-    # Reshaped, as XLA has no fast product for more than one axis of rows.
+    # Mix joints before channels, while there are fewer channels. The reshape
+    # joins the axes of rows: XLA has no fast product for more than one.
     mixed = topology.reshape(b, t, s * v, v) @ x
     mixed = mixed.reshape(b, t, s, v, c).swapaxes(2, 3)
     y = layers.BranchDense(self.features, name="value")(mixed)
@@ -155,12 +158,12 @@ class SelfAttentionConv(nn.Module):
 
 
 class RectifiedTemporalConv(nn.Module):
-  """CTR-GCN's temporal convolution, with torch's draws and a ReLU at its end.
+  """CTR-GCN's temporal convolution with torch's initialisers, then a ReLU.
 
   Attributes:
     features: Output channels F.
-    stride: Of the frames.
-    norm: Makes a BatchNorm.
+    stride: Stride over the frames.
+    norm: Constructor of a BatchNorm.
   """
 
   features: int
@@ -183,15 +186,17 @@ class InfoGcn(nn.Module):
     num_classes: L.
     skeleton: Joint layout.
     num_persons: M.
-    k: Hops to the ancestor that is subtracted: 8 is the joint stream, 1 bone.
+    k: Hops to the ancestor that is subtracted: 8 for joints, 1 for bones.
     edges: `parent`, or `released` (see `relative_to_ancestor`).
     num_heads: S.
-    noise_ratio: Exponent of the latent's variance in its noise; None for none.
+    noise_ratio: Exponent of the latent's variance in its noise; None for no
+      noise.
     prior_gain: Length of the latent prior of a class.
-    width: Features of the first block; the others are multiples of it.
+    width: Features of the first block; the other blocks scale with it.
     graph_block: Block whose graph is returned (paper Tab. 13).
-    dropout: Rate before the latent.
-    dtype: Of the blocks; parameters, statistics and results keep their own.
+    dropout: Rate of the dropout before the latent.
+    dtype: Type that the blocks compute in; parameters, statistics and results
+      keep their own types.
     remat: Whether the backward pass computes the blocks again, for memory.
     axis_name: Axis of the replicas in training.
   """
@@ -220,7 +225,7 @@ class InfoGcn(nn.Module):
     Args:
       x: [N, M, T, V, C].
       train: Whether BatchNorm uses the batch, the latent is drawn (rng stream
-        `latent`) and dropout drops (`dropout`).
+        `latent`) and dropout is active (`dropout`).
 
     Returns:
       logits: [N, L].
@@ -258,7 +263,7 @@ class InfoGcn(nn.Module):
     return classify(latent), graph
 
   def _embed(self, x):
-    """Maps coordinates to [N, M, T, V, F], by joint and position."""
+    """Embeds coordinates as [N, M, T, V, F] and adds an embedding per joint."""
     relative = relative_to_ancestor(self.skeleton, self.k, self.edges)
     x = jnp.einsum("uv,nmtvc->nmtuc", relative.astype(x.dtype), x)
     draw = layers.torch_uniform(x.shape[-1])
@@ -268,14 +273,14 @@ class InfoGcn(nn.Module):
 
   def _dense(self, name, x):
     width = x.shape[-1]
-    # Glorot's uniform draws with the gain of a ReLU.
+    # Glorot's uniform initialiser with the gain of a ReLU.
     glorot = layers.uniform(math.sqrt(2.0) * math.sqrt(6.0 / (2 * width)))
     return layers.Dense(width, glorot, layers.torch_uniform(width), name=name)(
       x
     )
 
   def _latent(self, x, train):
-    """Returns z [N, D] (Sec. 3.2), and makes the priors of its class means."""
+    """Returns z [N, D] (Sec. 3.2); draws the class priors when initialising."""
     mean = self._dense("latent_mean", x)
     log_variance = self._dense("latent_log_variance", x)
     if self.is_initializing():
@@ -287,8 +292,7 @@ class InfoGcn(nn.Module):
       return mean
     key = self.make_rng("latent")
     noise = draw_noise(key, mean, self.axis_name)
-    # The bound is put on the exponent: the gradient of an infinite value that
-    # is cut off is not a number.
+    # Bound the exponent, not the result: a clipped infinity has a NaN gradient.
     exponent = self.noise_ratio * log_variance
     bound = math.log(MAX_STDDEV)
     exponent = jnp.where(exponent < bound, exponent, bound)
@@ -298,7 +302,13 @@ class InfoGcn(nn.Module):
 def draw_noise(
   key: jax.Array, mean: jax.Array, axis_name: str | None
 ) -> jax.Array:
-  """Draws standard normal noise [N, D] that belongs to the clips."""
+  """Draws standard normal noise [N, D], by each clip's global position.
+
+  Args:
+    key: PRNG key of the step, equal on all replicas.
+    mean: [N, D] of this replica, for the shape and the dtype.
+    axis_name: Axis of the replicas, or None for one replica.
+  """
   n, d = mean.shape
   keys = layers.clip_keys(key, n, axis_name)
   return jax.vmap(lambda key: jax.random.normal(key, (d,), mean.dtype))(keys)

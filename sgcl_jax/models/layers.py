@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that the backbones share, and the draws that they start from."""
+"""Layers that the backbones share, and their initialisers."""
 
 import functools
 import math
@@ -15,35 +15,38 @@ from jax.experimental import xla_metadata
 Norm = Callable[..., nn.Module]
 
 
-# Draws per call of the program that draws parameters.
+# Numbers per call of the compiled functions that draw parameters.
 _CHUNK = 4096
 
 
 def normal(stddev: float, mean: float = 0.0) -> nn.initializers.Initializer:
-  """Draws from N(mean, stddev)."""
+  """Returns an initialiser that draws from N(mean, std `stddev`)."""
   return _drawn(_draw_normal, lambda draws: mean + stddev * draws)
 
 
 def uniform(bound: float) -> nn.initializers.Initializer:
-  """Draws from U(-bound, bound)."""
+  """Returns an initialiser that draws from U(-bound, bound)."""
   return _drawn(_draw_uniform, lambda draws: bound * draws)
 
 
 def he_normal(fan_out: int) -> nn.initializers.Initializer:
-  """N(0, sqrt(2 / fan_out)), the fan-out given because kernels are merged."""
+  """Returns an initialiser that draws from N(0, std sqrt(2 / fan_out)).
+
+  The fan-out is an argument because our merged kernels have another shape.
+  """
   return normal((2.0 / fan_out) ** 0.5)
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-  """What torch gives the kernel and the bias of a layer by default."""
+  """Returns torch's default initialiser of the kernel and bias of a layer."""
   return uniform(fan_in**-0.5)
 
 
 def _drawn(draw_chunk, transform):
-  """Makes an initialiser of draws in chunks of one size.
+  """Makes an initialiser that draws in chunks of one size.
 
-  `jax.random.normal` compiles a program for every shape, which for a backbone's
-  hundred parameters takes longer than compiling its training step.
+  `jax.random.normal` compiles a program for every shape. For the hundred
+  parameters of a backbone that takes longer than to compile its training step.
   """
 
   def init(key, shape, dtype=jnp.float32):
@@ -51,7 +54,7 @@ def _drawn(draw_chunk, transform):
     chunks = [
       draw_chunk(jax.random.fold_in(key, i)) for i in range(-(-size // _CHUNK))
     ]
-    # Outside of a trace NumPy does the rest, which compiles nothing.
+    # Outside of a trace, NumPy joins the chunks: it compiles nothing.
     xp = jnp if isinstance(key, jax.core.Tracer) else np
     draws = xp.concatenate(chunks)[:size].reshape(shape)
     return jnp.asarray(transform(draws), dtype)
@@ -70,18 +73,18 @@ def _draw_uniform(key):
 
 
 def widen(x: jax.Array) -> jax.Array:
-  """Casts up to single precision what is below it."""
+  """Casts to single precision if x has less."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def transpose(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-  """Returns `jnp.transpose(x, axes)`, as an operation of its own on CPU.
+  """Returns `jnp.transpose(x, axes)`, as a separate operation on CPU.
 
-  There XLA makes it a part of each operation that uses it, so that all of them
-  read x in strides, which takes at least ten times as long. Barriers do not
-  help, they are gone before operations are merged; a call that is not inlined
-  does.
+  On CPU, XLA fuses a transposition into each operation that uses it. All of
+  them then read x in strides, which takes at least ten times as long. XLA
+  removes barriers before it fuses, so they do not prevent that. A call that is
+  not inlined does.
   """
   return lax.platform_dependent(
     x,
@@ -109,8 +112,8 @@ def _transpose_alone(x, axes):
 class Dense(nn.Module):
   """Dense layer on the last axis, in the dtype of its input.
 
-  `nn.Dense` on more than two axes makes XLA copy the gradient of its output
-  element by element on CPU; on a matrix it takes half the time.
+  With `nn.Dense` on more than two axes, XLA on CPU copies the gradient of the
+  output element by element. The product of matrices here takes half the time.
 
   Attributes:
     features: Output channels F.
@@ -161,12 +164,12 @@ class BranchDense(nn.Module):
 
 
 class Dropout(nn.Module):
-  """Dropout whose draws belong to the clip, not to the replica it is on.
+  """Dropout that draws by the clip's global position, not by the replica.
 
   Attributes:
-    rate: Share of the values that are set to 0.
-    train: Whether to drop any.
-    axis_name: Axis of the replicas in training.
+    rate: Share of the values to set to 0.
+    train: Whether dropout is active.
+    axis_name: Axis of the replicas in training, or None for one replica.
   """
 
   rate: float
@@ -185,9 +188,14 @@ class Dropout(nn.Module):
 
 
 def clip_keys(key: jax.Array, num: int, axis_name: str | None) -> jax.Array:
-  """Returns a key for each of this replica's [num] clips, by global position.
+  """Returns keys [num] for this replica's clips, by their global position.
 
-  The replicas hold equal shares of the global batch, in their order.
+  The replicas hold equal shares of the global batch, in the order of the axis.
+
+  Args:
+    key: PRNG key of the step, equal on all replicas.
+    num: Clips of this replica.
+    axis_name: Axis of the replicas, or None for one replica.
   """
   first = 0 if axis_name is None else num * lax.axis_index(axis_name)
   return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(num))
@@ -196,12 +204,12 @@ def clip_keys(key: jax.Array, num: int, axis_name: str | None) -> jax.Array:
 class BatchNorm(nn.Module):
   """Batch normalisation over all axes but the last, and over the replicas.
 
-  Normalises with the biased variance and stores n/(n-1) times it, n counted
-  over all replicas, as torch does; so R replicas equal one with R times the
-  batch.
+  As torch, it normalises with the biased variance and stores n/(n-1) times this
+  variance. n counts the values of all replicas, so that R replicas equal one
+  replica with R times the batch.
 
   Attributes:
-    train: Whether to use and record the statistics of the batch.
+    train: Whether to normalise by the batch and update the statistics.
     axis_name: Axis of the replicas in training, or None for one replica.
     scale_init: Initialiser of the scale.
     momentum: Weight of the batch in the running statistics.
@@ -218,7 +226,7 @@ class BatchNorm(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Returns x [..., F] normalised per channel, in single precision at least.
 
-    What follows casts down, after it has added or rectified.
+    Callers cast down after the addition or ReLU that follows.
     """
     features = x.shape[-1]
     scale = self.param("scale", self.scale_init, (features,))
@@ -238,7 +246,7 @@ class BatchNorm(nn.Module):
     return y
 
   def _move(self, running, new):
-    # Not in place: the old value may be an array of the caller's.
+    # Not in place: the old value may be an array that the caller owns.
     running.value = running.value + self.momentum * (new - running.value)
 
 
@@ -246,8 +254,8 @@ class BatchNorm(nn.Module):
 def _normalize(x, scale, bias, epsilon, axis_name):
   """Normalises x [..., F] by the statistics of the global batch.
 
-  Its gradient is written out and needs two sums; that of the mean and the
-  variance as they are computed takes twice as many passes over x.
+  The gradient is written out, with two sums over the batch. Differentiated
+  automatically, it would take twice as many passes over x.
 
   Returns:
     y: [..., F], in the dtype of scale.
@@ -260,7 +268,7 @@ def _normalize_forward(x, scale, bias, epsilon, axis_name):
   wide = x.astype(scale.dtype)
   axes = tuple(range(x.ndim - 1))
   mean = wide.mean(axes)
-  # Two passes: the mean of squares minus the square of the mean cancels.
+  # Two passes: the mean of squares minus the squared mean loses digits.
   var = jnp.square(wide - mean).mean(axes)
   if axis_name is not None:
     means, variances = lax.all_gather((mean, var), axis_name)  # [replicas, F]
@@ -289,13 +297,17 @@ _normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _count(x, axis_name):
-  """Values per channel in the global batch."""
+  """Returns the number of values per channel in the global batch."""
   count = x.size // x.shape[-1]
   return count if axis_name is None else count * lax.axis_size(axis_name)
 
 
 class InputNorm(nn.Module):
-  """BatchNorm of every channel of every joint of every person."""
+  """BatchNorm of every channel of every joint of every person.
+
+  Attributes:
+    norm: Constructor of a BatchNorm.
+  """
 
   norm: Norm
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backbone gives for a batch, with what it sows for others."""
+"""Applies a backbone and collects its outputs, sown ones included."""
 
 from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
+
+# Random streams of the modules in training.
+STREAMS = ("dropout", "latent")
 
 
 class Outputs(NamedTuple):
@@ -13,9 +16,9 @@ class Outputs(NamedTuple):
   Attributes:
     logits: [N, L].
     graph: [N, S, V, V] learned joint graphs, which the contrast compares.
-    feature: [N, F] pooled, before the classifier; None where the module does
-      not sow it.
-    latent: [N, D] of InfoGCN, None for others.
+    feature: [N, F] pooled, before the classifier; None if the module does not
+      sow it.
+    latent: [N, D] of InfoGCN, None for other backbones.
   """
 
   logits: jax.Array
@@ -36,10 +39,10 @@ def apply_train(
     module: Backbone, x -> (logits, graph).
     variables: Its `params`, `batch_stats` and `constants`.
     x: [N, M, T, V, C].
-    rngs: Keys of the streams `dropout` and `latent`.
+    rngs: PRNG key of each of `STREAMS`.
 
   Returns:
-    Its outputs, and the running statistics after the step.
+    Its outputs, and its `batch_stats` after the step.
   """
   (logits, graph), updates = module.apply(
     variables, x, True, rngs=rngs, mutable=["batch_stats", "intermediates"]
@@ -59,5 +62,7 @@ def apply_eval(
 
 def _collect(logits, graph, collections):
   sown = collections.get("intermediates", {})
-  feature, latent = (sown.get(name, (None,))[0] for name in Outputs._fields[2:])
+  feature, latent = (
+    sown.get(name, (None,))[0] for name in ("feature", "latent")
+  )
   return Outputs(logits, graph, feature, latent)

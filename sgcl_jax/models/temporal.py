@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions over frames, which end the blocks of the backbones."""
+"""Convolutions over frames: the second half of the backbones' blocks."""
 
 import functools
 
@@ -16,10 +16,10 @@ class FrameConv(nn.Module):
 
   Attributes:
     features: Output channels F.
-    width: Frames K that it spans.
+    width: Taps K of the kernel.
     kernel_init: Initialiser of the kernel [K, 1, C, F].
     bias_init: Initialiser of the bias [F].
-    stride: Of the frames.
+    stride: Stride over the frames.
     dilation: Frames from one tap to the next.
   """
 
@@ -52,7 +52,7 @@ def _convolve(x, kernel, stride, dilation):
   )
 
 
-# Differentiated by hand, for the gradient of the kernel.
+# Its gradient is written out: see `_kernel_gradient`.
 _conv = jax.custom_vjp(_convolve, nondiff_argnums=(2, 3))
 
 
@@ -78,10 +78,10 @@ _conv.defvjp(_conv_forward, _conv_backward)
 
 
 def _kernel_gradient(x, dy, width, stride, dilation):
-  """Returns [K, 1, C, F] as a product per tap.
+  """Returns the gradient [K, 1, C, F] of the kernel, one product per tap.
 
-  On CPU that takes about half the time of the convolution that it amounts to.
-  One after the other, as each needs a copy of its share of x.
+  On CPU this takes about half the time of the equivalent convolution. The taps
+  are computed one after the other, because each copies its part of x.
   """
   pad = dilation * (width // 2)
   x = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
@@ -100,8 +100,8 @@ class TemporalConv(nn.Module):
 
   Attributes:
     features: Output channels F.
-    stride: Of the frames.
-    norm: Makes a BatchNorm.
+    stride: Stride over the frames.
+    norm: Constructor of a BatchNorm.
   """
 
   features: int
@@ -121,15 +121,15 @@ class MultiScaleTemporalConv(nn.Module):
 
   Sec. 3.3 of Chen et al., 2021 (https://arxiv.org/abs/2107.12213): two dilated
   convolutions of width 5, a max-pooling of width 3 and a pointwise branch. The
-  1x1 convolutions that open the branches are one dense layer, and so are the
-  norms that close them.
+  1x1 convolutions at the start of the branches are merged into one dense layer,
+  and the norms at their ends into one BatchNorm.
 
   Attributes:
     features: Output channels F.
-    stride: Of the frames.
-    norm: Makes a BatchNorm.
-    torch_init: Whether to start from torch's defaults, as InfoGCN does, and not
-      from CTR-GCN's own draws.
+    stride: Stride over the frames.
+    norm: Constructor of a BatchNorm.
+    torch_init: Whether to use torch's default initialisers, as InfoGCN does,
+      instead of those of CTR-GCN.
   """
 
   features: int
@@ -177,12 +177,13 @@ class MultiScaleTemporalConv(nn.Module):
 
 
 def _max_pool(x, stride):
-  """Maximum of three neighbouring frames of x [B, T, V, C], x >= 0."""
+  """Returns the maxima of three frames each of x [B, T, V, C], x >= 0."""
   t = x.shape[1]
-  # Padding with 0 is padding with -inf here, since a ReLU came before; and
-  # slices cost a third of a reduce_window and its gradient on CPU.
+  # After a ReLU, padding with 0 is as good as with -inf. On CPU, slices take a
+  # third of the time of a reduce_window and its gradient.
   x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
   slices = [x[:, i : i + t : stride] for i in range(3)]
-  # Not jnp.maximum: its gradient compares inputs with the result, which XLA may
-  # have computed twice with different rounding, and then drops both.
+  # Not jnp.maximum: its gradient compares the inputs with the result. XLA may
+  # compute the result twice with different rounding, and then neither input
+  # gets the gradient.
   return functools.reduce(lambda a, b: jnp.where(a >= b, a, b), slices)

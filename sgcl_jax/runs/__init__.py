@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves in its workdir."""
+"""The files that a run writes to its workdir."""

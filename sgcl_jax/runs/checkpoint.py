@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Orbax checkpoints: the model, the rest of the training, and metadata."""
 
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -12,19 +13,29 @@ from sgcl_jax import errors, state
 
 TrainState = state.TrainState
 
-# In the metadata of imported weights, for what they do not store.
+# Metadata value for fields that imported weights do not store: fits any config.
 ANY = "any"
+# Changes with the layout of the item `training`.
+FORMAT = 2
+# Field that older runs stored, though it changes neither variables nor logits.
+IGNORED = "model.graph_block"
 
 
 class Checkpoints:
   """The checkpoints of one run, the last two kept.
 
-  The items of a checkpoint are `model` (what evaluation needs), `training` (the
-  rest of the state) and `metadata`.
+  A checkpoint has three items: `model` (the variables that evaluation needs),
+  `training` (the rest of the state) and `metadata`.
   """
 
   def __init__(self, workdir: str | os.PathLike, *, writable: bool = False):
-    """Opens them; only one writer at a time, which clears what a kill left."""
+    """Opens the checkpoints of a run, which may not exist yet.
+
+    Args:
+      workdir: Directory of the run.
+      writable: Whether to remove what a killed writer left. There must be only
+        one writer at a time.
+    """
     self.path = pathlib.Path(workdir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
       self.path,
@@ -37,27 +48,27 @@ class Checkpoints:
     )
 
   def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
-    """Saves a state under its step, complete on return or not there at all."""
+    """Saves a state under its step, whole or not at all."""
     model, training = _split(state)
     saved = self._manager.save(
       int(state.step),
       args=ocp.args.Composite(
         model=ocp.args.StandardSave(model),
         training=ocp.args.StandardSave(training),
-        metadata=ocp.args.JsonSave(metadata),
+        metadata=ocp.args.JsonSave({**metadata, "format": FORMAT}),
       ),
     )
     assert saved, f"{self.path} has a checkpoint of step {int(state.step)}"
 
   def latest(self) -> int | None:
-    """Returns the step of the newest checkpoint, if there is one."""
+    """Returns the step of the newest checkpoint, None without one."""
     return self._manager.latest_step()
 
   def metadata(self) -> dict[str, Any]:
     """Returns the metadata of the newest checkpoint.
 
     Raises:
-      CheckpointError: If there is none, or it cannot be read.
+      CheckpointError: If there is none, or if it cannot be read.
     """
     return self._restore(metadata=ocp.args.JsonRestore())["metadata"]
 
@@ -67,19 +78,30 @@ class Checkpoints:
     """Restores the variables of the backbone.
 
     Args:
-      variables: The same tree of arrays or shapes.
-      model: What the model must be, compared with the metadata.
+      variables: A tree of arrays or shapes like the one to restore.
+      model: Fields of the model that the metadata must share.
 
     Raises:
-      CheckpointError: If there is none, it is damaged or of another model.
+      CheckpointError: If there is none, or if it is damaged or of another
+        model.
     """
     self.check_model(model)
     args = ocp.args.StandardRestore(_abstract(variables))
     return self._restore(model=args)["model"]
 
   def restore(self, state: TrainState, model: dict[str, Any]) -> TrainState:
-    """Restores a whole state; arguments and errors as for `restore_model`."""
+    """Restores a whole state; errors as for `restore_model`.
+
+    Args:
+      state: A state of arrays or shapes like the one to restore.
+      model: Fields of the model that the metadata must share.
+    """
     self.check_model(model)
+    if self.metadata().get("format") != FORMAT:
+      raise errors.CheckpointError(
+        f"{self.path}: another version of sgcl_jax wrote the checkpoint; it can"
+        " be evaluated, but not resumed: use another --workdir"
+      )
     variables, training = _split(state)
     items = self._restore(
       model=ocp.args.StandardRestore(_abstract(variables)),
@@ -95,9 +117,15 @@ class Checkpoints:
     )
 
   def check_model(self, model: dict[str, Any]) -> None:
-    """Raises CheckpointError where the newest checkpoint is another model's."""
+    """Raises CheckpointError if the newest checkpoint is of another model.
+
+    A field `model.*` that the metadata lack fits any value: older runs stored
+    only those that were set. The restore still compares the shapes.
+    """
     saved = self.metadata()["model"]
-    for key in sorted(saved.keys() | model.keys()):
+    for key in sorted((saved.keys() | model.keys()) - {IGNORED}):
+      if key.startswith("model.") and key not in saved:
+        continue
       if saved.get(key) not in (model.get(key), ANY):
         raise errors.CheckpointError(
           f"{self.path}: the checkpoint was made with {key}="
@@ -106,6 +134,7 @@ class Checkpoints:
         )
 
   def close(self) -> None:
+    """Closes the checkpoints."""
     self._manager.close()
 
   def _restore(self, **items):
@@ -128,15 +157,12 @@ def read_metadata(workdir: str | os.PathLike) -> dict[str, Any] | None:
   Raises:
     CheckpointError: If it cannot be read.
   """
-  checkpoints = Checkpoints(workdir)
-  try:
+  with contextlib.closing(Checkpoints(workdir)) as checkpoints:
     return None if checkpoints.latest() is None else checkpoints.metadata()
-  finally:
-    checkpoints.close()
 
 
 def _split(state):
-  """Returns what evaluation needs, and the rest."""
+  """Returns the variables that evaluation needs, and the rest of a state."""
   params = dict(state.params)
   model = {**state.variables(), "params": params.pop("backbone")}
   training = {
@@ -149,6 +175,7 @@ def _split(state):
 
 
 def _abstract(tree):
+  """Returns the shapes of a tree, to be restored to the first device."""
   sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree

@@ -14,10 +14,11 @@ from sgcl_jax import errors
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Yields a path to write to, which then takes the place of `path`.
+  """Yields a temporary path; its file replaces `path` on success.
 
-  It has the same suffix and is in the same directory, which is made if it does
-  not exist. After an exception it is removed, and `path` is as before.
+  The temporary file has the suffix of `path` and is in the same directory,
+  which is made if it does not exist. After an exception the temporary file is
+  removed and `path` is unchanged.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,11 +43,11 @@ def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def claim(directory: pathlib.Path, refusal: errors.UserError) -> Iterator[None]:
-  """Keeps other processes out of a directory; a kill frees it.
+  """Locks a directory against other processes; the lock ends with the process.
 
   Args:
-    directory: Exists; a file `lock` is made in it.
-    refusal: Raised if another process has claimed it.
+    directory: An existing directory; the lock is a file `lock` in it.
+    refusal: Error to raise if another process holds the lock.
   """
   with (directory / "lock").open("w") as lock:
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run logs: metrics.jsonl and TensorBoard events."""
+"""The log of a run: metrics.jsonl and TensorBoard events."""
 
 import json
 import os
@@ -13,13 +13,13 @@ NAME = "metrics.jsonl"
 
 
 class Recorder:
-  """Writes one line per step and split, each once, resumes included."""
+  """Writes one line per step and split, each only once over all resumes."""
 
   def __init__(self, workdir: str | os.PathLike, step: int):
-    """Opens the record of a run and drops what was written after `step`."""
+    """Opens the record of a run and drops the lines after `step`."""
     _truncate(pathlib.Path(workdir), step)
     path = pathlib.Path(workdir) / NAME
-    self._file = path.open("a", buffering=1)  # For tail -f.
+    self._file = path.open("a", buffering=1)  # By line, for tail -f.
     self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
 
   def write(self, split: str, step: int, epoch: int, **values: float) -> None:
@@ -30,24 +30,25 @@ class Recorder:
       self._events.add_scalar(f"{split}/{name}", value, step)
 
   def flush(self) -> None:
-    """Returns once everything written is on the disk."""
+    """Writes everything to the disk before it returns."""
     self._file.flush()
     os.fsync(self._file.fileno())
     self._events.flush()
 
   def close(self) -> None:
+    """Flushes and closes the record."""
     self.flush()
     self._file.close()
     self._events.close()
 
 
 def read(workdir: str | os.PathLike) -> list[dict]:
-  """Returns the lines of a run's metrics.jsonl, none where there is no file."""
+  """Returns the lines of a run's metrics.jsonl, none without the file."""
   return [json.loads(line) for line in _lines(pathlib.Path(workdir))]
 
 
 def _lines(workdir):
-  """Whole lines: a kill may have cut the last one short."""
+  """Returns the whole lines: a kill may have cut the last one short."""
   path = workdir / NAME
   if not path.exists():
     return []

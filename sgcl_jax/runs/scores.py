@@ -11,7 +11,7 @@ from sgcl_jax.runs import files
 
 
 class Scores(NamedTuple):
-  """Scores of a split.
+  """Scores of the n clips of a split, L classes.
 
   Attributes:
     names: [n] clip names.
@@ -31,11 +31,11 @@ class Scores(NamedTuple):
 def find_path(
   workdir: str | os.PathLike, record: dict[str, Any]
 ) -> pathlib.Path:
-  """Returns where a run keeps its scores.
+  """Returns the path of a run's score file.
 
   Args:
-    workdir: Of the run.
-    record: Its config.
+    workdir: Directory of the run.
+    record: Config of the run.
   """
   data = record["data"]
   name = f"{data['split']}_{data['modality']}.npz"
@@ -60,7 +60,7 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
   Args:
     logits: [n, L].
     labels: [n].
-    k: Where a label ties with others, those of lower index come first.
+    k: Number of classes; among equal logits, the lower class comes first.
   """
   order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
   return float((order == labels[:, None]).any(axis=1).mean() * 100)

@@ -21,7 +21,7 @@ FREE_KEYS = (
   "eval_every_epochs",
   "optim.num_epochs",
 )
-# Keys that an evaluation must share with the training, beside the model's.
+# Keys that an evaluation must share with the training, besides the model's.
 EVALUATION_KEYS = (
   "data.modality",
   "data.transform",
@@ -34,8 +34,8 @@ def default_name(config_name: str, record: dict[str, Any]) -> str:
   """Returns the name of a run.
 
   Args:
-    config_name: Stem of the config's file.
-    record: The config.
+    config_name: Name of the config's file, without its suffix.
+    record: Config of the run.
   """
   parts = [config_name, record["data"]["split"], record["data"]["modality"]]
   variant = record["contrast"]["variant"]
@@ -52,7 +52,7 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
   """Returns the config of a run.
 
   Raises:
-    WorkdirError: If there is none, or it cannot be read.
+    WorkdirError: If there is none, or if it cannot be read.
   """
   path = pathlib.Path(workdir) / CONFIG
   try:
@@ -64,7 +64,7 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     ) from error
   except ValueError as error:
     raise errors.WorkdirError(
-      f"{path} is damaged ({error}); add --config to go on without it"
+      f"{path} is damaged ({error}); remove it and add --config"
     ) from error
 
 
@@ -74,7 +74,7 @@ def write_config(workdir: str | os.PathLike, record: dict[str, Any]) -> None:
 
 
 def check_resume(record: dict[str, Any], workdir: str | os.PathLike) -> None:
-  """Raises WorkdirError where a run has begun with another config."""
+  """Raises WorkdirError if the run began with another config."""
   if has_checkpoint(workdir):
     _check(record, workdir, lambda key: key not in FREE_KEYS)
 
@@ -82,21 +82,22 @@ def check_resume(record: dict[str, Any], workdir: str | os.PathLike) -> None:
 def check_evaluation(
   record: dict[str, Any], workdir: str | os.PathLike
 ) -> None:
-  """Raises WorkdirError where a run saw other inputs than the config gives."""
+  """Raises WorkdirError if the run was trained on other kinds of inputs."""
   _check(record, workdir, lambda key: key in EVALUATION_KEYS)
 
 
 def has_checkpoint(workdir: str | os.PathLike) -> bool:
-  """Tells whether a run has begun."""
+  """Tells whether the run has saved a checkpoint."""
   return any(pathlib.Path(workdir).glob("checkpoints/*/metadata"))
 
 
 @contextlib.contextmanager
 def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
-  """Makes the directory, writes config.json and keeps other trainings out.
+  """Makes the directory, locks it for this training and writes config.json.
 
   Raises:
-    WorkdirError: If another process trains there.
+    WorkdirError: If another process trains there, or if the run began with
+      another config.
   """
   path = pathlib.Path(workdir)
   path.mkdir(parents=True, exist_ok=True)
@@ -104,6 +105,8 @@ def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
     f"another process trains in {workdir}; stop it or use another --workdir"
   )
   with files.claim(path, refusal):
+    # A run may have begun and ended since the caller's own check.
+    check_resume(record, path)
     write_config(path, record)
     yield
 
@@ -122,7 +125,7 @@ def _check(record, workdir, matters):
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns a nested dict as one of dotted keys."""
+  """Returns a nested dict as a flat one with dotted keys."""
   flat = {}
   for key, value in tree.items():
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ update_semantic_bank = jax.jit(banks.update_semantic_bank)
 
 
 class LoopBank:
-  """First in, first out per class, one clip after the other."""
+  """Writes one clip after the other: first in, first out per class."""
 
   def __init__(self, num_classes, size):
     self.queues = [collections.deque(maxlen=size) for _ in range(num_classes)]
@@ -61,7 +61,7 @@ def test_instance_bank_equals_a_loop(num_classes, size, n):
   loop = LoopBank(num_classes, size)
   for _ in range(12):
     embeddings = rng.normal(size=(n, 3)).astype(np.float32)
-    # -1 and L are no classes: such clips must leave no trace.
+    # -1 and L are no classes: such clips must not be written.
     labels = rng.integers(-1, num_classes + 1, n)
     bank = update_instance_bank(bank, embeddings, labels)
     loop.write(embeddings, labels)

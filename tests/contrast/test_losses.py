@@ -66,7 +66,7 @@ grad_instance_loss = jax.jit(
 
 
 def check_gradient(function, x, rtol):
-  """Compares the gradient with central differences of every entry."""
+  """Compares the gradient with central differences in every entry."""
   gradient = np.asarray(jax.jit(jax.grad(function))(x))
   function, step = jax.jit(function), 1e-5
   expected = np.zeros(x.shape)
@@ -94,7 +94,7 @@ def test_info_nce_equals_a_loop(density, x64):
 
 
 def test_info_nce_ignores_masked_values_and_stays_stable():
-  """Extreme similarities, garbage under the masks, rows without any entry."""
+  """Extreme similarities, garbage under the masks, rows without entries."""
   positive = jnp.array([[1.0, jnp.inf], [-1.0, 0.0], [jnp.nan, 0.0], [1, 1]])
   negative = jnp.array([[-1.0, jnp.nan], [1.0, 1.0], [0.0, 0.0], [1, 1]])
   positive_mask = jnp.array([[1, 0], [1, 0], [0, 0], [1, 1]], bool)
@@ -212,7 +212,7 @@ def test_bfloat16_anchors_are_cast_up():
 
 
 def test_a_batch_equals_the_sum_of_its_parts():
-  """What makes R replicas of N/R clips equal one of N."""
+  """With this property, R replicas of N/R clips equal one replica of N."""
   embeddings, labels, bank, keys = make_problem((6, 2, 3, 5), n=8)
   _, whole = mean_instance_loss(embeddings, labels, bank, keys)
   parts = [
@@ -226,7 +226,7 @@ def test_a_batch_equals_the_sum_of_its_parts():
 
 
 def test_backward_keeps_no_drawn_rows():
-  """[N, K, D] rows of the paper's sizes would be 19 MB here, not 2."""
+  """Gathered rows [N, K, D] would take 19 MB at these sizes, not 2."""
   _, labels, _, keys = make_problem(n=8)
   bank = banks.init_instance_bank(4, 512, 512)
   lowered = grad_instance_loss.lower(
@@ -283,7 +283,7 @@ def test_batch_loss_equals_a_loop(labels, x64):
   active = sum(p.any() and n.any() for p, n in zip(others, ~same, strict=True))
   assert (result.diagnostics["num_active"] > 0) == (expected[1] > 0)
   assert result.diagnostics["num_active"] == active
-  if active:  # Through both sides: of every clip, the anchor's and the others'.
+  if active:  # The gradient flows to every clip: as an anchor and as a row.
     check_gradient(lambda v: loss(v)[0], jnp.asarray(embeddings), 1e-7)
 
 
@@ -295,7 +295,7 @@ def test_semantic_rows_carry_no_gradient():
   assert not np.any(jax.grad(loss)(jnp.ones((3, 3))))
 
 
-# README tolerances of D: losses and similarities, gradients.
+# Tolerances of the golden README for D: losses and similarities, gradients.
 @pytest.mark.parametrize(
   "dtype, loss_rel, grad_rel",
   [("float32", 1e-5, 1e-4), ("float64", 1e-10, 1e-9)],
@@ -321,7 +321,7 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
   )
 
   def concat(v, positives, negatives):
-    # Golden's lists overlap, which our own draw never does: plain gathers.
+    # The golden lists overlap, unlike our own draws, so plain gathers are used.
     similarity = losses.bank_similarity(v, instance)
     total, count = losses.info_nce(
       jnp.take_along_axis(similarity, positives, axis=1),
@@ -364,7 +364,7 @@ def test_golden_losses(golden, x64, case, dtype, loss_rel, grad_rel):
 
 @pytest.mark.parametrize("case", ["a", "b", "paper_size"])
 def test_golden_triplets(golden, case, x64):
-  """One anchor at a time: the hardest pair of its lists, and of the classes."""
+  """Compares one anchor at a time: its hardest pair of rows, and of classes."""
   del x64
   d = functools.partial(_entry, golden("D_paper_oracle.npz"), f"nce_{case}")
   triplet = functools.partial(losses.triplet, margin=float(d("margin")))

@@ -29,7 +29,7 @@ def make_bank(rows, flags, label_all):
 
 
 def place(rand_idx, bank, labels):
-  """Bank rows of what was drawn as positions among the valid negatives."""
+  """Turns draws, stored as positions among valid negatives, into bank rows."""
   columns = np.zeros_like(rand_idx)
   for i, label in enumerate(labels):
     valid = np.flatnonzero((bank.labels >= 0) & (bank.labels != label))
@@ -39,7 +39,7 @@ def place(rand_idx, bank, labels):
 
 
 def run(monkeypatch, inputs, bank, rand_idx, num_positives, num_negatives, tau):
-  """Returns the mean loss, its gradients, the bank written, who is active."""
+  """Returns the loss, its gradients, the written bank and who is active."""
   f, weight, bias, labels, index = inputs
   written = released.update_bank(bank, project(f, weight, bias), labels, index)
   draws = sampling.Draws(num_positives, num_negatives, num_negatives)

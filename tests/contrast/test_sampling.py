@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn, from which rows, and when an anchor takes part."""
+"""The draws, the rows they come from, and when an anchor is active."""
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,13 @@ def draw(
 
 
 def valid_rows(label, fill=FILL, size=SIZE):
-  """Returns the filled rows of a class and those of all others, ascending."""
+  """Returns the filled rows of a class, and of all others, in order."""
   filled = [[c * size + p for p in range(num)] for c, num in enumerate(fill)]
   others = [row for c in range(len(fill)) if c != label for row in filled[c]]
   return np.array(filled[label], int), np.array(others, int)
 
 
-# Fewer than there are, exactly as many, and more than P or L*P.
+# Fewer than the filled rows, exactly as many, and more than P or L*P.
 @pytest.mark.parametrize(
   ("counts", "num_random"),
   [((2, 4, 5), 0), ((0, 4, 5), 3), ((7, 11, 0), 7), ((9, 40, 50), 9)],
@@ -93,7 +93,7 @@ def test_shapes_are_clamped_and_int32():
 
 @pytest.mark.parametrize("kind", ["positives", "negatives"])
 def test_random_draw_is_uniform(kind):
-  """Each row as often as any other, alone and in pairs (chi-square)."""
+  """All rows, and all pairs of rows, are equally frequent (chi-square)."""
   num_draws, num = 4000, 3
   bank, labels = make_bank(FILL, SIZE), np.full(num_draws, 3)
   allowed = dict(zip(("positives", "negatives"), valid_rows(3), strict=True))
@@ -113,7 +113,7 @@ def test_random_draw_is_uniform(kind):
   m = len(left)
   counts = chosen.sum(axis=0)
   rate = num / m
-  # Without replacement the counts scatter less: mean m - 1 after this scaling.
+  # Without replacement the counts vary less: mean m - 1 after this scaling.
   spread = num_draws * rate * (1 - rate) * m / (m - 1)
   statistic = np.sum((counts - num_draws * rate) ** 2) / spread
   assert 0.05 * m < statistic < 3.5 * m, statistic

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The switches of the paper's tables, and what does not go together."""
+"""The switches of the paper's tables, and those that contradict each other."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from sgcl_jax import errors, experiment, state
 from sgcl_jax.contrast import switches
 from sgcl_jax.contrast.projection import ProjectionHead
 
-# What makes a choice that others contradict, or that no run can use.
+# Key -> a value that no run can use.
 REFUSED = {
   "contrast.memory": "three",
   "contrast.loss": "hinge",
@@ -98,7 +98,7 @@ def test_a_backbone_without_a_feature_is_refused(tiny_config):
     init_state(config)
 
 
-# (K_H+, K_R+, K_H-, K_R-) of the rows of Tab. 6.
+# (K_H+, K_R+, K_H-, K_R-) for the rows of Tab. 6.
 @pytest.mark.parametrize(
   ("positives", "negatives", "expected"),
   [

@@ -55,7 +55,7 @@ def layout(tmp_path):
 
 @pytest.fixture
 def raw(tmp_path):
-  """40 clips of two classes, nested, of both kinds."""
+  """Writes 40 clips of two classes as nested npz and JSON files."""
   raw = tmp_path / "raw"
   (raw / "more").mkdir(parents=True)
   for i in range(40):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices a CPU becomes."""
+"""How the cores of a CPU become devices."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State dicts as the reference stores them."""
+"""Makes state dicts like those that the reference stores."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from tests import reference
 
 @pytest.fixture(scope="session")
 def make_state():
-  """Returns a maker of random state dicts for NW-UCLA, made from our own."""
+  """Returns a function that makes random state dicts for NW-UCLA."""
   made = {}
 
   def make(name):
@@ -24,7 +24,7 @@ def make_state():
 
 
 def invert(name):
-  """Lays out the variables of a backbone as the reference does."""
+  """Returns the variables of a backbone in the reference's layout."""
   model = models.create(name, num_classes=10, skeleton="ucla", num_persons=1)
   x = jax.ShapeDtypeStruct((1, 1, 2, 20, 3), np.float32)
   variables = model.lazy_init(jax.random.key(0), x)

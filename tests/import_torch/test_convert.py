@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State dicts to variables: what is filled, and what is refused."""
+"""Converts state dicts: all variables are filled, mistakes are refused."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def test_every_variable_is_filled(name, make_state):
 
 
 def test_older_and_wrapped_names(make_state):
-  """Of several GPUs, of PyTorch 0.4, and with 2s-AGCN's adjacency stored."""
+  """Names of several GPUs, of PyTorch 0.4, and with a stored adjacency."""
   state = {
     f"module.{key}": value
     for key, value in make_state("agcn").items()
@@ -70,6 +70,13 @@ def test_misshapen_tensors_are_listed(name, make_state):
   lines = str(caught.value).splitlines()[1:]
   assert sorted(line.split()[1] for line in lines) == sorted(keys)
   assert all(line.startswith("misshapen: ") for line in lines)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_single_numbers_are_refused(name):
+  state = {key: np.zeros(()) for key in tables.TABLES[name]()}
+  with pytest.raises(errors.CheckpointError, match="bias is a single number"):
+    import_torch.convert(name, state)
 
 
 def test_unknown_backbones_are_refused():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of `torch.save`: what is read, and what is refused."""
+"""Files of `torch.save`: those that are read, those that are refused."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def refuse(path, match):
     reader.read(path)
   message = str(caught.value)
   assert message.startswith(f"{path} ") and "\n" not in message
-  assert "weights_only" not in message  # No advice to run what is in a file.
+  assert "weights_only" not in message  # No advice to run code from a file.
 
 
 @needs_torch

@@ -72,3 +72,17 @@ def test_the_config_is_that_of_the_data_set(tmp_path, make_state, monkeypatch):
     config = ["--config", "configs/ctrgcn_ntu60.py"]
     __main__.main([*arguments, str(tmp_path / "other"), *config])
   assert not (tmp_path / "other").exists()
+
+
+def test_nothing_half_written_stays(tmp_path, make_state, monkeypatch):
+  monkeypatch.setattr(reader, "read", lambda path: make_state("ctrgcn"))
+
+  def fail(*_):
+    raise OSError(28, "No space left on device")
+
+  arguments = ["--backbone", "ctrgcn", "--checkpoint", "x.pt", "--out"]
+  with monkeypatch.context() as patch, pytest.raises(OSError, match="space"):
+    patch.setattr(checkpoint.Checkpoints, "save", fail)
+    __main__.main([*arguments, str(tmp_path / "imported")])
+  assert not (tmp_path / "imported").exists()
+  __main__.main([*arguments, str(tmp_path / "imported")])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all backbones have in common: sizes, draws, fields, what is sown."""
+"""Rules of all backbones: sizes, initial values, fields, sown outputs."""
 
 import functools
 import importlib
@@ -17,7 +17,7 @@ from tests import fast
 
 BACKBONES = ["ctrgcn", "agcn", "infogcn"]
 
-# The backbone alone, without projection head and the prior of InfoGCN.
+# The backbone alone, without the projection head and InfoGCN's prior.
 NUM_PARAMS = {
   "ctrgcn_ntu60": 1_446_672,
   "ctrgcn_ntu120": 1_462_092,
@@ -36,14 +36,14 @@ def get_config(name, arg=None):
 
 
 def make(backbone, **overrides):
-  """A small backbone for NW-UCLA."""
+  """Returns a small backbone for NW-UCLA."""
   fields = {"num_classes": 10, "skeleton": "ucla", "num_persons": 1}
   return models.create(backbone, **{**fields, "width": 16, **overrides})
 
 
 @pytest.fixture
 def shallow(monkeypatch):
-  """Two blocks instead of nine or ten, which compile five times faster."""
+  """Uses two blocks instead of nine or ten: they compile five times faster."""
   monkeypatch.setattr(blocks, "TEN_BLOCKS", ((64, 1), (128, 2)))
   monkeypatch.setattr(infogcn, "STACK", ((64, 1), (128, 2)))
   return functools.partial(make, graph_block=1)
@@ -129,7 +129,7 @@ def to_double(tree):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_random_layers_draw_per_clip(backbone, shallow, x64):
-  """Replicas draw what one device would have drawn for their clips."""
+  """Replicas draw the same numbers for their clips as a single device."""
   fields = {"dropout": 0.5, "axis_name": parallel.AXIS}
   model = shallow(backbone, **fields)
   x = make_input(8)
@@ -150,7 +150,7 @@ def test_random_layers_draw_per_clip(backbone, shallow, x64):
   np.testing.assert_allclose(run(4, x, rngs), one, rtol=1e-9, atol=1e-9)
   other = run(1, x, {**rngs, "dropout": jax.random.key(3)})
   assert not np.allclose(other, one)
-  # Equal clips are not dropped alike.
+  # Equal clips have different dropout masks.
   equal = np.broadcast_to(x[:1], x.shape)
   assert len(np.unique(run(1, equal, rngs)[:, 0].round(12))) == 8
 
@@ -182,8 +182,8 @@ def test_infogcns_input(name):
   )
 
 
-# Variable -> (distribution, its standard deviation or bound), as the references
-# draw it; C, F and R are the shapes of a block of 16 channels.
+# Variable -> (distribution, its standard deviation or bound) in the references.
+# C, F and R are the sizes of a block of 16 channels.
 DRAWS = {
   "ctrgcn": {
     "block_1/spatial/query_kernel": ("normal", math.sqrt(2 / 8)),
@@ -244,7 +244,7 @@ DRAWS = {
 
 @pytest.fixture(scope="module")
 def drawn():
-  """The initial parameters of each backbone at its own width, by path."""
+  """Returns the initial parameters of each backbone at full width, by path."""
   params = {}
   for name in BACKBONES:
     model = models.create(name, num_classes=60, skeleton="ntu", num_persons=2)
@@ -269,7 +269,7 @@ def test_initial_draws(drawn, backbone, path):
   num = len(values)
   stddev = scale / math.sqrt(3) if kind == "uniform" else scale
   assert abs(values.mean()) < 5 * stddev / math.sqrt(num)
-  # Of the variance: 2 / n for a normal, 0.8 / n for a uniform distribution.
+  # Variance of the variance: 2 / n for a normal, 0.8 / n for a uniform one.
   spread = math.sqrt((2.0 if kind == "normal" else 0.8) / num)
   assert values.var() == pytest.approx(stddev**2, rel=5 * spread)
   share = np.mean(np.abs(values) < stddev)
@@ -280,7 +280,7 @@ def test_initial_draws(drawn, backbone, path):
 
 
 def test_ctrgcns_noisy_scales(drawn):
-  """Drawn from N(1, 0.02) in its temporal convolutions."""
+  """CTR-GCN draws them from N(1, 0.02) in its temporal convolutions."""
   scales = [
     norm["scale"]
     for name, block in drawn["ctrgcn"].items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mixing of joints per channel and its gradient, against plain sums."""
+"""The mixing of joints per channel, and its gradient, against plain sums."""
 
 import jax
 import jax.numpy as jnp

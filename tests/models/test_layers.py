@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers whose gradients are written by hand, against their derivatives."""
+"""Hand-written gradients of layers against automatic differentiation."""
 
 import jax
 import jax.numpy as jnp

@@ -45,7 +45,7 @@ def load_input(data, dtype):
 
 @pytest.fixture
 def precision(dtype):
-  """(dtype, suffix of the golden keys)."""
+  """Returns (dtype, suffix of the golden keys)."""
   return dtype, "_f64" if dtype == "float64" else ""
 
 
@@ -140,7 +140,7 @@ def test_train_equals_reference(backbone, name, golden, precision):
   reference.assert_close(logits, data["logits" + suffix], tolerance)
   reference.assert_close(graph, data["graph" + suffix], tolerance)
   reference.assert_close(values["grad"], data["ce_loss" + suffix], tolerance)
-  if exact:  # It cancels: in float32 the graph itself says more.
+  if exact:  # Its sum cancels in float32, where the graph itself says more.
     reference.assert_close(values["ggrad"], data["graph_scalar_f64"], tolerance)
   groups = {
     "grad": {"params": grads["grad"]},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The convolution over frames and its gradient, against flax's."""
+"""The convolution over frames, and its gradient, against flax's."""
 
 import jax
 import jax.numpy as jnp

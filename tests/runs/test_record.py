@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracies by hand, and a record that survives a kill."""
+"""Accuracies computed by hand, and a record that survives a kill."""
 
 import numpy as np
 from tensorboardX.proto import event_pb2

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A workdir belongs to one config and to one training at a time."""
+
+import json
+
+import pytest
+
+from sgcl_jax import errors
+from sgcl_jax.runs import workdir
+
+
+def begin(path, record):
+  """Makes a workdir look like a run that has saved a checkpoint."""
+  workdir.write_config(path, record)
+  (path / "checkpoints" / "12" / "metadata").mkdir(parents=True)
+
+
+def test_a_run_that_began_meanwhile_keeps_its_config(tmp_path):
+  begin(tmp_path, {"seed": 1})
+  with (
+    pytest.raises(errors.WorkdirError, match="config.seed=1, not 2"),
+    workdir.claim({"seed": 2}, tmp_path),
+  ):
+    pass
+  assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 1}
+
+
+def test_some_keys_may_change_on_resume(tmp_path):
+  begin(tmp_path, {"seed": 1, "optim": {"num_epochs": 2}})
+  record = {"seed": 1, "optim": {"num_epochs": 3}}
+  with workdir.claim(record, tmp_path):
+    assert workdir.read_config(tmp_path) == record

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands parse arguments, report mistakes and end."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import sgcl_jax
+from sgcl_jax import command, errors, models
+
+CONFIG = "configs/ctrgcn_ucla.py"
+
+
+def parse(*argv):
+  parser = command.Parser("sgcl_jax.test", "A test.")
+  parser.add_config()
+  parser.add_json("nothing")
+  return parser.parse_args(argv)
+
+
+def test_fields_and_options_of_a_config():
+  args = parse(
+    *("--config", f"{CONFIG}:modality=bone", "--config.batch_size", "8"),
+    *("--json", "--config.gcl=false", "--config.optim.decay_epochs=(1, 2)"),
+  )
+  config = args.config
+  assert (config.data.modality, config.batch_size, config.gcl) == (
+    "bone",
+    8,
+    False,
+  )
+  assert config.optim.decay_epochs == (1, 2)
+  negative = parse("--config", CONFIG, "--config.data.max_angle", "-5")
+  assert negative.config.data.max_angle == -5
+  assert args.overrides == ("batch_size", "gcl", "optim.decay_epochs")
+  assert (args.config_name, args.json) == ("ctrgcn_ucla", True)
+  # The next command starts from the defaults again.
+  again = parse("--config", CONFIG)
+  assert again.config.batch_size == 16 and again.overrides == ()
+  assert parse().config is None
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    (["--config", CONFIG, "bone"], "unexpected arguments: bone"),
+    (["--config", CONFIG, "--speed=3"], "unknown option --speed"),
+    (["--config", CONFIG, "--noconfig.gcl"], "unknown option --noconfig.gcl"),
+    (["--config", CONFIG, "-config.seed=3"], "unknown option -config.seed"),
+    (["--speed=3"], "unexpected arguments: --speed=3"),
+    (["--config", "absent.py"], "there is no config file absent.py"),
+    (["--config", CONFIG, "--config.batch_size=many"], "batch_size=many"),
+    (
+      ["--config", CONFIG, "--config.optim.base_rl=1"],
+      "unknown key config.optim.base_rl; did you mean config.optim.base_lr?",
+    ),
+    (["--config", CONFIG, "--config.zzz=1"], "unknown key config.zzz"),
+  ],
+)
+def test_arguments_that_make_no_sense(argv, message):
+  with pytest.raises(errors.ConfigError) as caught:
+    parse(*argv)
+  assert message in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_fields_without_a_config():
+  args = parse("--config.seed=2")
+  with pytest.raises(errors.ConfigError, match="seed=2 needs --config FILE"):
+    command.require_config(args)
+  config, keys = command.override(command.load_config(CONFIG), args.pending)
+  assert (config.seed, keys) == (2, ("seed",))
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("x = 1\ny = z\n", "line 2: NameError: name 'z' is not defined"),
+    (
+      "def get_config():\n  return {}['a']\n",
+      "line 2: KeyError: 'a'",
+    ),
+    ("def get_config(:\n", "SyntaxError"),
+    ("x = 1\n", "has no attribute 'get_config'"),
+    ("def get_config():\n  return 3\n", "returns no ConfigDict"),
+  ],
+)
+def test_a_bug_in_a_config_is_located(tmp_path, text, message):
+  path = tmp_path / "mine.py"
+  path.write_text(text)
+  with pytest.raises(errors.ConfigError) as caught:
+    parse("--config", str(path))
+  assert message in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_mistake_in_a_config_is_only_told(tmp_path):
+  path = tmp_path / "mine.py"
+  path.write_text(
+    "from sgcl_jax import errors\n"
+    "def get_config():\n  raise errors.ConfigError('not like this')\n"
+  )
+  with pytest.raises(errors.ConfigError, match="^not like this$"):
+    parse("--config", str(path))
+
+
+def test_a_bug_in_a_backbone_keeps_its_traceback(tmp_path, monkeypatch):
+  (tmp_path / "mine_buggy.py").write_text(
+    "def create(**fields):\n  return len(3)\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  fields = {"num_classes": 2, "skeleton": "ucla", "num_persons": 1}
+  with pytest.raises(TypeError) as caught:
+    models.create("mine_buggy:create", **fields)
+  last = caught.traceback[-1]
+  assert (last.path.name, last.lineno) == ("mine_buggy.py", 1)  # From 0.
+  (tmp_path / "mine_importing.py").write_text("import absent_package\n")
+  with pytest.raises(ModuleNotFoundError, match="absent_package"):
+    models.create("mine_importing:create", **fields)
+  with pytest.raises(errors.ConfigError, match="unknown backbone 'absent:x'"):
+    models.create("absent:x", **fields)
+
+
+@pytest.mark.parametrize(
+  ("error", "code", "message"),
+  [
+    (errors.DataError("no data"), 1, "error: no data\n"),
+    (FileNotFoundError(2, "No such file", "x"), 1, "error: [Errno 2]"),
+    (KeyboardInterrupt(), 130, "interrupted\n"),
+  ],
+)
+def test_how_a_command_ends(error, code, message, capsys):
+  def main():
+    raise error
+
+  handler = signal.getsignal(signal.SIGTERM)
+  try:
+    with pytest.raises(SystemExit) as caught:
+      command.run(main)
+    assert caught.value.code == code
+    assert capsys.readouterr().err.startswith(message)
+    assert signal.getsignal(signal.SIGTERM) != handler
+  finally:
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_the_version():
+  result = subprocess.run(
+    [sys.executable, "-m", "sgcl_jax.main", "--version"],
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert result.returncode == 0
+  assert result.stdout == f"sgcl_jax {sgcl_jax.__version__}\n"

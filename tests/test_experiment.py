@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A config becomes its parts once, and a run knows its own config."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sgcl_jax import command, errors, experiment, randomness, ranges
+from sgcl_jax.runs import workdir
+
+
+def test_the_config_is_not_changed(tiny_config):
+  config = tiny_config()
+  before = config.to_json()
+  parts = experiment.make(config)
+  assert config.to_json() == before
+  assert parts.record["batch_size"] == parts.source.batch_size == 8
+
+
+def test_a_run_is_opened_by_its_directory(tiny_config, tmp_path):
+  config = tiny_config("modality=bone", **{"optim.decay_epochs": (1, 2)})
+  parts = experiment.make(config)
+  workdir.write_config(tmp_path, parts.record)
+  opened = experiment.open(tmp_path)
+  assert opened.record == json.loads(json.dumps(parts.record))
+  for name in ("seed", "source", "schedule", "layout", "identity", "optimizer"):
+    assert getattr(opened, name) == getattr(parts, name), name
+  assert opened.model == parts.model and opened.clip == parts.clip
+
+
+def test_a_directory_without_a_run(tmp_path):
+  with pytest.raises(errors.WorkdirError, match="holds no config.json"):
+    experiment.open(tmp_path)
+  (tmp_path / "config.json").write_text('{"seed": 1')
+  with pytest.raises(errors.WorkdirError, match="config.json is damaged"):
+    experiment.open(tmp_path)
+
+
+def test_the_remedy_for_a_damaged_config(tiny_config, tmp_path):
+  record = experiment.make(tiny_config()).record
+  path = tmp_path / "config.json"
+  path.write_text('{"seed": 1')
+  with pytest.raises(errors.WorkdirError, match="remove it and add --config"):
+    workdir.check_evaluation(record, tmp_path)
+  path.unlink()
+  workdir.check_evaluation(record, tmp_path)
+
+
+def test_a_stream_without_a_temperature_is_refused():
+  config = command.load_config("configs/ctrgcn_ntu60.py")
+  config.data.split = "xset"
+  config.data.modality = "bone"
+  with pytest.raises(errors.ConfigError, match="has no xset_bone .*xsub_bone"):
+    experiment.make(config)
+
+
+def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
+  bones = [[str(j), str(j - 1)] for j in range(1, 20)]
+  layout = {"name": "chain", "joints": [str(j) for j in range(20)]}
+  path = tmp_path / "chain.json"
+  path.write_text(json.dumps({**layout, "bones": bones, "center": "0"}))
+  config = tiny_config(skeleton=str(path), **{"data.transform": "ntu"})
+  parts = experiment.make(config)
+  path.unlink()
+  workdir.write_config(tmp_path, parts.record)
+  assert experiment.open(tmp_path).layout == parts.layout
+
+
+@pytest.mark.parametrize("key", [*ranges.REQUIRED, *ranges.RANGES])
+def test_a_config_of_another_version(tiny_config, tmp_path, key):
+  record = experiment.make(tiny_config()).record
+  *sections, name = key.split(".")
+  section = record
+  for each in sections:
+    section = section[each]
+  del section[name]
+  workdir.write_config(tmp_path, record)
+  with pytest.raises(errors.ConfigError, match=f"config.{key} is missing"):
+    experiment.open(tmp_path)
+
+
+# Another number would change the draws of every resumed run.
+NUMBERS = {
+  "augment": 0,
+  "sampling": 1,
+  "backbone": 2,
+  "projection": 3,
+  "dropout": 4,
+  "latent": 5,
+}
+
+
+def test_random_streams_keep_their_numbers():
+  assert randomness.PURPOSES == NUMBERS
+  key = randomness.make_key(7, "dropout")
+  expected = jax.random.fold_in(jax.random.key(7), 4)
+  np.testing.assert_array_equal(
+    jax.random.key_data(key), jax.random.key_data(expected)
+  )
