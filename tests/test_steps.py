@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla, infogcn_ucla
-from sgcl_jax import experiment, input_pipeline, randomness, state, steps
+from sgcl_jax import experiment, input_pipeline, randomness, steps, train
 from sgcl_jax.devices import parallel
 from tests import fast
 from tests.conftest import TINY
@@ -27,14 +27,7 @@ def make_batches(clips, count):
 def init_state(parts):
   """Returns the optimizer and the initial state."""
   optimizer = parts.optimizer.follow(parts.schedule, 12)
-  return optimizer, state.init(
-    parts.model,
-    parts.contrast,
-    optimizer,
-    clip=parts.clip,
-    seed=parts.seed,
-    num_rows=96,
-  )
+  return optimizer, train.init_state(parts, optimizer, num_rows=96)
 
 
 def run_replicas(parts, clips, num_replicas, count=5, noise=0.0):

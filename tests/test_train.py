@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from sgcl_jax import errors, evaluate, input_pipeline, state, train
+from sgcl_jax import errors, evaluate, input_pipeline, train
 from sgcl_jax.runs import checkpoint, record, workdir
 
 STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
@@ -45,14 +45,7 @@ def follow(parts):
 
 
 def init_state(parts):
-  return state.init(
-    parts.model,
-    parts.contrast,
-    follow(parts),
-    clip=parts.clip,
-    seed=parts.seed,
-    num_rows=96,
-  )
+  return train.init_state(parts, follow(parts), num_rows=96)
 
 
 def assert_same_state(actual, expected):

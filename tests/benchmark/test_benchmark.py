@@ -234,7 +234,7 @@ def test_the_table_and_what_it_is_compared_with(
 
 
 def test_data_of_ones_own(run_benchmark, make_data, tmp_path):
-  """Classes, persons and layout come of the data set."""
+  """Classes, persons and layout are read from the data set."""
 
   def run(data_dir):
     fields = {"data.dir": data_dir}

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, experiment, state
+from sgcl_jax import errors, experiment, train
 from sgcl_jax.contrast import switches
 from sgcl_jax.contrast.projection import ProjectionHead
 
@@ -20,14 +20,7 @@ REFUSED = {
 def init_state(config):
   parts = experiment.make(config)
   optimizer = parts.optimizer.follow(parts.schedule, 1)
-  return state.init(
-    parts.model,
-    parts.contrast,
-    optimizer,
-    clip=parts.clip,
-    seed=parts.seed,
-    num_rows=96,
-  )
+  return train.init_state(parts, optimizer, num_rows=96)
 
 
 def refuse(config, *patterns):
