@@ -59,6 +59,11 @@ class Metrics(NamedTuple):
   contrast_terms: dict[str, jax.Array]
   values: dict[str, jax.Array]
 
+  def total(self) -> jax.Array:
+    """Returns the sum [] of all terms of the loss."""
+    terms = {**self.backbone_terms, **self.contrast_terms}
+    return sum(terms.values())
+
   def flatten(self) -> dict[str, jax.Array]:
     """Returns all values by name, the terms of the loss first."""
     return {**self.backbone_terms, **self.contrast_terms, **self.values}

@@ -36,8 +36,7 @@ def make_train_step(
     optimizer: Turns gradients into updates.
 
   Returns:
-    train_step(state, batch) -> (state, metrics). It has to be mapped over
-    `parallel.AXIS`; a batch holds the replica's N clips.
+    train_step(state, batch) -> (state, metrics), mapped over `parallel.AXIS`.
   """
   loss_fn = _make_loss(model, weights, contrast or base.NONE)
 
@@ -54,7 +53,7 @@ def make_train_step(
     )
     # Each replica differentiated its own share of the global loss.
     grads, metrics = lax.psum((grads, metrics), parallel.AXIS)
-    metrics.values["loss"] = _total(metrics)
+    metrics.values["loss"] = metrics.total()
     metrics.values["gradient_norm"] = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     after = state.replace(
@@ -84,7 +83,7 @@ def _make_loss(model, weights, contrast):
     correct = losses.correct(out.logits, batch["label"])
     logged = {"accuracy": correct, **outcome.logged}
     metrics = Metrics(*map(share, (terms, outcome.terms, logged)))
-    return _total(metrics), (metrics, batch_stats, outcome.memory)
+    return metrics.total(), (metrics, batch_stats, outcome.memory)
 
   return loss_fn
 
@@ -92,15 +91,7 @@ def _make_loss(model, weights, contrast):
 def make_eval_step(
   model: nn.Module, transform: Callable[..., jax.Array]
 ) -> Callable[[dict, dict], jax.Array]:
-  """Builds the evaluation step, which runs the backbone alone.
-
-  Args:
-    model: Backbone.
-    transform: Returned by `augment.make_transform`.
-
-  Returns:
-    eval_step(variables, batch) -> logits [N, L].
-  """
+  """Builds eval_step(variables, batch) -> logits [N, L]: the backbone alone."""
 
   def eval_step(variables, batch):
     x = transform(batch["skeleton"], batch["num_frames"], None)
@@ -110,14 +101,9 @@ def make_eval_step(
 
 
 def share(terms: dict[str, base.Mean]) -> dict[str, jax.Array]:
-  """Returns this replica's part of each mean over the global batch.
+  """Returns this replica's part [] of each mean over the global batch.
 
-  Args:
-    terms: (sum [], count []) of this replica, by name.
-
-  Returns:
-    Values [] by name; their sum over the replicas is the mean, and 0 if the
-    counts are 0.
+  The sum over the replicas is the mean, 0 where nothing counts.
   """
 
   def divide(total, count):
@@ -130,8 +116,3 @@ def share(terms: dict[str, base.Mean]) -> dict[str, jax.Array]:
 def gather(x: jax.Array) -> jax.Array:
   """Joins [N, ...] of all replicas along the first axis."""
   return lax.all_gather(x, parallel.AXIS, tiled=True)
-
-
-def _total(metrics):
-  terms = {**metrics.backbone_terms, **metrics.contrast_terms}
-  return sum(terms.values())
