@@ -8,6 +8,7 @@ import pytest
 from configs import ctrgcn_ucla, infogcn_ucla
 from sgcl_jax import experiment, input_pipeline, randomness, steps, train
 from sgcl_jax.devices import parallel
+from sgcl_jax.models import blocks, infogcn
 from tests import fast
 from tests.conftest import TINY
 
@@ -141,11 +142,28 @@ def test_replicas_of_the_switches(
   assert np.abs(kernel - kernel_without_contrast).max() > 1e-5
 
 
-def real_config(backbone, arg):
+# Widths and strides of all depths; the slow tests have the full stacks.
+SHALLOW = ((64, 1), (128, 2), (256, 2))
+
+
+@pytest.fixture(scope="module")
+def depth(request):
+  """Returns the fields of backbones of three blocks, or of full ones."""
+  if request.config.getoption("--slow"):
+    yield {}
+    return
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(blocks, "TEN_BLOCKS", SHALLOW)
+    patch.setattr(infogcn, "STACK", SHALLOW)
+    yield {"model.graph_block": len(SHALLOW) - 1}
+
+
+def real_config(backbone, arg, depth):
   """Returns a recipe of NW-UCLA on few clips, with all random parts on."""
   config = {"ctrgcn": ctrgcn_ucla, "infogcn": infogcn_ucla}[backbone]
   config = config.get_config(arg)
   fields = {**TINY, "model.dropout": 0.5, "contrast.num_hard_positives": 2}
+  fields |= depth
   del fields["backbone"], fields["optim.base_lr"]
   config.update_from_flattened_dict(fields)
   return experiment.make(config)
@@ -169,14 +187,14 @@ REAL = [
 
 
 @pytest.fixture(scope="module")
-def on_one(clips):
+def on_one(clips, depth):
   """Returns the runs on one device, each made once."""
   runs = {}
 
   def run(backbone, arg, count, exact, noise=0.0):
     key = backbone, arg, count, exact, noise
     if key not in runs:
-      parts = real_config(backbone, arg)
+      parts = real_config(backbone, arg, depth)
       with jax.enable_x64(exact):
         runs[key] = run_replicas(parts, clips, 1, count, noise)
     return runs[key]
@@ -186,11 +204,11 @@ def on_one(clips):
 
 @pytest.mark.parametrize(("backbone", "arg", "num_replicas"), REAL)
 def test_replicas_of_a_backbone(
-  backbone, arg, num_replicas, clips, on_one, x64
+  backbone, arg, num_replicas, clips, depth, on_one, x64
 ):
   """Covers rotation, dropout, noise, and terms that are no sums over clips."""
   one, logged_one = on_one(backbone, arg, 3, True)
-  parts = real_config(backbone, arg)
+  parts = real_config(backbone, arg, depth)
   many, logged_many = run_replicas(parts, clips, num_replicas, count=3)
   if backbone == "infogcn":
     assert float(logged_one[0]["latent_prior"]) > 0
@@ -212,10 +230,10 @@ def test_replicas_of_a_backbone(
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "arg", "num_replicas"), REAL)
 def test_replicas_of_a_backbone_in_single_precision(
-  backbone, arg, num_replicas, clips, on_one
+  backbone, arg, num_replicas, clips, depth, on_one
 ):
   one, logged_one = on_one(backbone, arg, 1, False)
-  parts = real_config(backbone, arg)
+  parts = real_config(backbone, arg, depth)
   many, logged_many = run_replicas(parts, clips, num_replicas, count=1)
   # InfoGCN's graphs differ this much between single and double precision: its
   # attention depends on differences of products in the hundreds.
