@@ -74,6 +74,7 @@ setuptools.setup(
     # faster than with 6.
     "protobuf>=7.34,<8",
     "pyarrow>=18",  # Parses raw numbers; has a new major version each quarter.
+    "scipy>=1.15,<2",  # Intervals and tests of accuracies; JAX needs it too.
     "tensorboardX>=2.6.5,<3",
     "tensorflow-datasets>=4.9.10,<5",  # Metadata; needs no TensorFlow here.
     "tqdm>=4.66,<5",
