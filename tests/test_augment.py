@@ -63,8 +63,17 @@ def test_ntu_windows_equal_reference(golden, window):
     data[f"{group}/rows"], data[f"{group}/joint"], strict=True
   ):
     clip = jnp.asarray(clips[row])
-    draw = augment.center_ntu(augment.count_frames(clip), max_frames=140)
+    draw = augment.center_ntu(augment.count_frames(clip))
     assert_close(augment.apply_ntu(clip, draw, window), expected)
+
+
+def test_the_test_crop_of_every_length():
+  """In double precision, the reference drops (1 - 0.95) * n / 2 at each end."""
+  num_frames = np.arange(1, 20_000)
+  draw = augment.center_ntu(num_frames)
+  expected = np.floor((1 - 0.95) * num_frames / 2)
+  np.testing.assert_array_equal(draw.start, expected)
+  np.testing.assert_array_equal(draw.length, num_frames - 2 * expected)
 
 
 @pytest.mark.parametrize("modality", augment.MODALITIES)
