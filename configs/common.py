@@ -89,6 +89,8 @@ def base() -> ConfigDict:
   config.optim.momentum = 0.9
   config.optim.nesterov = True
   config.optim.weight_decay = 4e-4
+  # Largest global norm of the gradient; the references have no limit.
+  config.optim.clip_norm = config_dict.placeholder(float)
 
   config.loss = ConfigDict()
   config.loss.label_smoothing = 0.0

@@ -223,7 +223,7 @@ def _make_schedule(config):
 
 
 def _make_optimizer(config):
-  names = ("momentum", "nesterov", "weight_decay")
+  names = ("momentum", "nesterov", "weight_decay", "clip_norm")
   return optim.Sgd(**{name: config.optim[name] for name in names})
 
 

@@ -70,11 +70,15 @@ class Sgd:
     momentum: Decay of the momentum buffer.
     nesterov: Whether to use Nesterov's momentum.
     weight_decay: Multiple of the parameters that is added to the gradient.
+    clip_norm: Largest global norm of the gradient, before the weight decay is
+      added; a larger gradient is scaled down to it. None: no limit, as in the
+      references.
   """
 
   momentum: float
   nesterov: bool
   weight_decay: float
+  clip_norm: float | None = None
 
   def make(
     self, learning_rate: optax.ScalarOrSchedule
@@ -85,7 +89,11 @@ class Sgd:
       learning_rate: Rate, or a function of the step; it multiplies the update,
         not the momentum buffer.
     """
+    clip = optax.identity()
+    if self.clip_norm is not None:
+      clip = optax.clip_by_global_norm(self.clip_norm)
     return optax.chain(
+      clip,
       optax.add_decayed_weights(self.weight_decay),
       optax.sgd(learning_rate, self.momentum, self.nesterov),
     )

@@ -82,6 +82,7 @@ RANGES = {
   "optim.decay_rate": Range("in (0, 1]", lambda x: 0 < x <= 1),
   "optim.momentum": BELOW_1,
   "optim.weight_decay": _at_least(0),
+  "optim.clip_norm": ABOVE_0,
   "contrast.features": _at_least(1),
   "contrast.margin": _at_least(0),
   "contrast.rows_per_class": _at_least(1),

@@ -109,14 +109,15 @@ def init_state(
     optimizer: Optimizer of the training.
     num_rows: Clips of an epoch, repeats included.
   """
-  return state.init(
-    parts.model,
-    parts.contrast,
-    optimizer,
-    clip=parts.clip,
-    seed=parts.seed,
-    num_rows=num_rows,
-  )
+  with parallel.on_host():
+    return state.init(
+      parts.model,
+      parts.contrast,
+      optimizer,
+      clip=parts.clip,
+      seed=parts.seed,
+      num_rows=num_rows,
+    )
 
 
 def _take_backbone(parts, start):

@@ -5,6 +5,7 @@ Only this file maps. The state has no device axis: it goes in and comes out
 whole, and is equal on all replicas.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,19 @@ def repeat_on_devices(
   copies = jax.pmap(lambda x: x)(np.stack([x] * num))
   mapped = jax.pmap(function)
   return lambda: mapped(copies)
+
+
+def on_host() -> contextlib.AbstractContextManager[None]:
+  """Computes in this context on the CPU, if JAX has a CPU backend.
+
+  Hundreds of small programs, as those that draw the initial state, take
+  minutes to compile for a GPU.
+  """
+  try:
+    cpu = jax.local_devices(backend="cpu")[0]
+  except RuntimeError:  # JAX_PLATFORMS leaves the CPU out.
+    return contextlib.nullcontext()
+  return jax.default_device(cpu)
 
 
 def describe_devices() -> str:

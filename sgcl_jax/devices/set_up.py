@@ -12,6 +12,7 @@ from sgcl_jax.devices import cores, glibc
 
 # Each device holds a copy of the state. More than these were not measured.
 MAX_CPU_DEVICES = 8
+CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
 def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
@@ -30,6 +31,10 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
       # next pass then merges the two computations, and no memory is saved. GPUs
       # need the pass.
       _add_flags("--xla_disable_hlo_passes=cse_barrier_expander")
+  if any(importlib.util.find_spec(name) for name in CUDA_PLUGINS):
+    # XLA's fusion of products with Triton aborts on our transpositions
+    # (https://github.com/openxla/xla/issues/47381, seen with jax 0.11.2).
+    _add_flags("--xla_gpu_enable_triton_gemm=false")
   logging.set_verbosity(logging.WARNING)  # Orbax logs every file.
   jax.config.update("jax_default_matmul_precision", matmul_precision)
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
