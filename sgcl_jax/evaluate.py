@@ -100,6 +100,9 @@ def finish(
     "num_clips": len(clips),
     "epoch": metadata["epoch"],
     "seed": metadata["seed"],
+    # None in imported weights and in runs of older versions.
+    "seconds": metadata.get("seconds"),
+    "revisions": metadata.get("revisions"),
     "best_epoch_on_test": best_on_test(directory, metadata["epoch"]),
     "matmul_precision": parts.record["matmul_precision"],
     "device": parallel.describe_devices(),

@@ -21,7 +21,7 @@ from sgcl_jax import (
   steps,
 )
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import checkpoint, record, workdir
+from sgcl_jax.runs import checkpoint, history, record, workdir
 
 
 def run(
@@ -136,7 +136,7 @@ def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
     "data": clips.digest(),
     "classes": list(clips.class_names),
   }
-  first_epoch = 0
+  first_epoch, saved = 0, None
   if checkpoints.latest() is not None:
     saved = checkpoints.metadata()
     _check_progress(parts, saved, metadata)
@@ -144,6 +144,7 @@ def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
     current = checkpoints.restore(current, parts.identity)
     print(f"resumed after epoch {first_epoch}")
 
+  describe_past = history.follow(saved)
   train_step = make_train_step(parts, optimizer)
   recorder = record.Recorder(directory, int(current.step))
   with contextlib.closing(recorder):
@@ -157,7 +158,8 @@ def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
       # The record is written before the checkpoint: after a kill between the
       # two, the next run drops these lines and repeats the epoch.
       recorder.flush()
-      checkpoints.save(current, {**metadata, "epoch": epoch + 1})
+      past = {**describe_past(), "epoch": epoch + 1}
+      checkpoints.save(current, {**metadata, **past})
       print(progress.describe(test), flush=True)
 
 

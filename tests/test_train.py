@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from sgcl_jax import errors, evaluate, input_pipeline, train
-from sgcl_jax.runs import checkpoint, record, workdir
+from sgcl_jax.runs import checkpoint, history, record, workdir
 
 STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
 
@@ -126,6 +126,8 @@ def test_a_run_leaves_its_record(finished_path, tiny, capsys):
   assert summary["top1"] == pytest.approx(hits.mean() * 100)
   assert summary["num_clips"] == 13
   assert (summary["epoch"], summary["seed"]) == (3, 1)
+  assert summary["seconds"] > 0
+  assert summary["revisions"] == [history.find_revision()]
   assert summary == json.loads((finished / "summary.json").read_text())
   assert list(finished.glob("events.out.tfevents*"))
   config = json.loads((finished / "config.json").read_text())
@@ -208,6 +210,8 @@ def test_more_epochs_go_on_from_the_last(finished, tmp_path, tiny):
   shutil.copytree(finished, copy)
   summary = train.run(tiny(**{"optim.num_epochs": 4}), copy)
   assert summary["epoch"] == 4
+  before = json.loads((finished / "summary.json").read_text())["seconds"]
+  assert summary["seconds"] > before
   assert_each_step_once(copy, num_epochs=4)
 
 

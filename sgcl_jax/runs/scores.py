@@ -81,7 +81,7 @@ def read(path: str | os.PathLike) -> Scores:
 
 
 def _check(found, path):
-  names, labels, logits = found
+  names, labels, logits = found.names, found.labels, found.logits
   n = len(np.atleast_1d(names))
   if names.shape != (n,) or labels.shape != (n,) or logits.shape[:1] != (n,):
     raise errors.DataError(
@@ -138,7 +138,11 @@ def join(first: Scores, other: Scores, paths: tuple[str, str]) -> Scores:
       f"{paths[0]} has {classes[0]} classes, {paths[1]} has {classes[1]}"
     )
   rows = [order[name] for name in first.names]
-  joined = Scores(*(array[rows] for array in other))
+  joined = other._replace(
+    names=other.names[rows],
+    labels=other.labels[rows],
+    logits=other.logits[rows],
+  )
   wrong = np.flatnonzero(joined.labels != first.labels)
   if len(wrong):
     i = wrong[0]
