@@ -151,6 +151,18 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   }
 
 
+def read_info(
+  data_dir: str | os.PathLike,
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+  """Returns the class names and the metadata of a data set.
+
+  Raises:
+    DataError: If the data set is missing or damaged.
+  """
+  info = _builder(data_dir).info
+  return tuple(info.features["label"].names), dict(info.metadata or {})
+
+
 def _builder(data_dir):
   # Imported late, as it takes half a second. It imports TensorFlow only for
   # functions that are not used here.

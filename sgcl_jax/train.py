@@ -135,6 +135,7 @@ def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
     "seed": parts.seed,
     "data": clips.digest(),
     "classes": list(clips.class_names),
+    "prepared": clips.metadata,
   }
   first_epoch, saved = 0, None
   if checkpoints.latest() is not None:
