@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Keeps finished runs in a CSV.
+
+python -m sgcl_jax.results add runs/ctrgcn_ucla_xview_joint \
+    --csv docs/results/nw_ucla.csv
+
+`add` writes one line for each run, and one for each of its epochs into
+nw_ucla_curves.csv beside it. A run that is there already is replaced.
+"""
+
+from collections.abc import Sequence
+
+from sgcl_jax import command, errors
+from sgcl_jax.results import lines
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Command line; see `--help`."""
+  parser = command.Parser("sgcl_jax.results", __doc__)
+  parser.add_argument("action", choices=("add",))
+  parser.add_argument("workdirs", nargs="*", metavar="WORKDIR")
+  parser.add_argument("--csv", metavar="FILE", help="table of runs")
+  parser.add_argument(
+    "--config",
+    metavar="FILE[:OPTIONS]",
+    help="config that the runs began with; by default the one of configs/ with"
+    " the fewest differences",
+  )
+  parser.add_argument(
+    "--revision",
+    help="commit of the code, for runs that were not trained in a checkout",
+  )
+  args = parser.parse_args(argv)
+  if not args.csv or not args.csv.endswith(".csv"):
+    raise errors.ConfigError("--csv is missing, as in --csv my_runs.csv")
+  if not args.workdirs:
+    raise errors.ConfigError("name the directories of finished runs to add")
+  _add(args)
+
+
+def _add(args):
+  runs, epochs = [], []
+  for directory in args.workdirs:
+    line = lines.describe(directory, spec=args.config, revision=args.revision)
+    runs.append(line)
+    epochs += lines.describe_epochs(directory, line["run"])
+  curves = lines.find_curves(args.csv)
+  lines.read(curves, lines.CURVE_FIELDS)  # Refused before anything is written.
+  replaced = lines.merge(args.csv, runs, lines.RUN_FIELDS)
+  lines.merge(curves, epochs, lines.CURVE_FIELDS)
+  for line in runs:
+    print(
+      f"{line['config']} {line['modality']}, contrast {line['contrast']}, seed"
+      f" {line['seed']}: top-1 {line['top1']} %"
+      + (f", with {line['overrides']}" if line["overrides"] else "")
+    )
+  print(f"{len(runs)} runs in {args.csv}, {replaced} of them replaced")
+
+
+if __name__ == "__main__":
+  command.run(main)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of a CSV for each finished run, and one for each of its epochs."""
+
+import csv
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import statistics
+from collections.abc import Iterable
+
+from sgcl_jax import errors
+from sgcl_jax.results import origin
+from sgcl_jax.runs import files, record, scores, workdir
+
+# What tells runs apart, besides the seed.
+GROUP = ("config", "split", "modality", "contrast", "preset", "overrides")
+RUN_FIELDS = (
+  *("run", *GROUP, "seed", "epochs", "top1", "top5", "num_clips"),
+  # Extra information, chosen on the clips that it is measured on.
+  *("best_top1_on_test", "best_epoch_on_test"),
+  *("minutes", "device", "precision", "revision", "versions", "scores"),
+)
+# Means over the steps of an epoch, then its test.
+CURVE_MEANS = ("ce", "instance", "semantic", "active_anchors", "accuracy")
+CURVE_FIELDS = ("run", "epoch", *CURVE_MEANS, "top1", "top5")
+
+Line = dict[str, str]
+
+
+def describe(
+  directory: str | os.PathLike,
+  *,
+  spec: str | None = None,
+  revision: str | None = None,
+) -> Line:
+  """Returns the line of a finished run.
+
+  Args:
+    directory: Workdir of the run: its summary, config and scores.
+    spec: Config that the run began with, `FILE[:options]`. By default the one
+      of `configs/` that differs least.
+    revision: Commit of the code, for a run that does not store it.
+
+  Raises:
+    WorkdirError: If the run is not finished, or if a file of it is missing,
+      damaged, or does not match the others.
+    DataError: If its score file is unusable.
+  """
+  config = workdir.read_config(directory)
+  summary = _read_summary(directory, config)
+  path = scores.find_path(directory, config)
+  found = scores.read(path)
+  if abs(found.accuracy()["top1"] - summary["top1"]) > 1e-3:
+    raise errors.WorkdirError(
+      f"{path} gives top-1 {found.accuracy()['top1']:.3f} %, summary.json says"
+      f" {summary['top1']:.3f} %; evaluate the run again"
+    )
+  name, overrides = origin.find(config, spec)
+  best = summary.get("best_epoch_on_test") or {}
+  seconds = summary.get("seconds")
+  versions = summary["versions"].items()
+  return {
+    "run": _identify(found),
+    "config": name,
+    "split": config["data"]["split"],
+    "modality": config["data"]["modality"],
+    "contrast": config["contrast"]["variant"] if config["gcl"] else "off",
+    "preset": config.get("preset", ""),
+    "overrides": overrides,
+    "seed": str(summary["seed"]),
+    "epochs": str(summary["epoch"]),
+    "top1": f"{summary['top1']:.3f}",
+    "top5": f"{summary['top5']:.3f}",
+    "num_clips": str(summary["num_clips"]),
+    "best_top1_on_test": f"{best['top1']:.3f}" if best else "",
+    "best_epoch_on_test": str(best.get("epoch", "")),
+    "minutes": "" if seconds is None else f"{seconds / 60:.1f}",
+    "device": summary["device"],
+    "precision": summary["matmul_precision"],
+    "revision": _find_revision(summary, revision, directory),
+    "versions": ", ".join(f"{name} {number}" for name, number in versions),
+    "scores": str(path),
+  }
+
+
+def describe_epochs(directory: str | os.PathLike, run: str) -> list[Line]:
+  """Returns a line for each epoch of a run, from its `metrics.jsonl`.
+
+  Args:
+    directory: Workdir of the run.
+    run: Name of the run, as `describe` gives it.
+  """
+  found = []
+  by_epoch = lambda line: line["epoch"]
+  every = sorted(record.read(directory), key=by_epoch)
+  for epoch, group in itertools.groupby(every, by_epoch):
+    group = list(group)
+    train = [line for line in group if line["split"] == "train"]
+    test = next((line for line in group if line["split"] == "test"), {})
+    line = {"run": run, "epoch": str(epoch)}
+    for name in CURVE_MEANS:
+      values = [step[name] for step in train if name in step]
+      line[name] = f"{statistics.fmean(values):.4f}" if values else ""
+    for name in ("top1", "top5"):
+      line[name] = f"{test[name]:.3f}" if name in test else ""
+    found.append(line)
+  return found
+
+
+def find_curves(path: str | os.PathLike) -> pathlib.Path:
+  """Returns the path of the epochs' table beside a table of runs."""
+  path = pathlib.Path(path)
+  return path.with_name(f"{path.stem}_curves{path.suffix}")
+
+
+def read(path: str | os.PathLike, fields: tuple[str, ...]) -> list[Line]:
+  """Returns the lines of a table, none without the file.
+
+  Raises:
+    DataError: If it has other columns.
+  """
+  path = pathlib.Path(path)
+  if not path.exists():
+    return []
+  with path.open(newline="", encoding="utf-8") as file:
+    reader = csv.DictReader(file, strict=True)
+    try:
+      lines = list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+      raise errors.DataError(f"{path} is no CSV file: {error}") from error
+  if tuple(reader.fieldnames or ()) != fields:
+    raise errors.DataError(
+      f"{path} has the columns {', '.join(reader.fieldnames or ())}; a table of"
+      f" runs has {', '.join(fields)}. Use another file"
+    )
+  for number, line in enumerate(lines, 2):
+    if None in line or None in line.values():
+      raise errors.DataError(
+        f"{path}, line {number}: a line has {len(fields)} values"
+      )
+  return lines
+
+
+def merge(
+  path: str | os.PathLike, new: Iterable[Line], fields: tuple[str, ...]
+) -> int:
+  """Adds lines to a table; those of a run that is there already are replaced.
+
+  Returns:
+    The number of runs that were replaced.
+  """
+  new = list(new)
+  names = {line["run"] for line in new}
+  old = read(path, fields)
+  kept = [line for line in old if line["run"] not in names]
+  replaced = len({line["run"] for line in old} & names)
+  # Sorted, so that the same runs give the same file in whatever order.
+  lines = sorted([*kept, *new], key=_sort_key)
+  with (
+    files.replacing(path) as partial,
+    partial.open("w", newline="", encoding="utf-8") as file,
+  ):
+    writer = csv.DictWriter(file, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+  return replaced
+
+
+def _sort_key(line):
+  if "epoch" in line:
+    return [line["run"], int(line["epoch"])]
+  group = [line[name] for name in GROUP]
+  return [*group, int(line["seed"]), line["run"]]
+
+
+def _read_summary(directory, config):
+  path = pathlib.Path(directory) / workdir.SUMMARY
+  try:
+    summary = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError as error:
+    raise errors.WorkdirError(
+      f"{directory} has no {path.name}: its training is not finished"
+    ) from error
+  except ValueError as error:
+    raise errors.WorkdirError(f"{path} is damaged ({error})") from error
+  if summary["epoch"] != config["optim"]["num_epochs"]:
+    raise errors.WorkdirError(
+      f"{directory} has {summary['epoch']} of"
+      f" {config['optim']['num_epochs']} epochs; finish it first"
+    )
+  return summary
+
+
+def _find_revision(summary, given, directory):
+  stored = summary.get("revisions") or []
+  commits = [name for name in stored if not name.startswith("version ")]
+  if given is not None and commits:
+    raise errors.WorkdirError(
+      f"{directory} stores its revisions, {' '.join(commits)}: leave out"
+      " --revision"
+    )
+  if given is None and not stored:
+    raise errors.WorkdirError(
+      f"{directory} does not store the revision of the code: add --revision"
+    )
+  return given or ", ".join(stored)
+
+
+def _identify(found):
+  """Returns 8 hexadecimal digits that follow from the scores."""
+  names = "\n".join(found.names).encode()
+  return hashlib.sha256(names + found.logits.tobytes()).hexdigest()[:8]

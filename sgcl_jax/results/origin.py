@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which config of `configs/` a run began with, and the fields that it set."""
+
+import importlib
+import json
+import pathlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import configs
+from sgcl_jax import command, errors
+from sgcl_jax.runs import workdir
+
+# Fields that do not change the result, or have a column of their own.
+IGNORED = (
+  "data.dir",
+  "data.prepare",
+  "eval_batch_size",
+  "eval_every_epochs",
+  "matmul_precision",
+  "seed",
+)
+# Open fields of a config, which a run fills from its data.
+FILLED = ("num_classes", "num_persons", "skeleton")
+
+
+def find(record: dict[str, Any], spec: str | None = None) -> tuple[str, str]:
+  """Returns the name of a run's config and how the run differs from it.
+
+  Configs change over time: what differs is meant relative to today's. An option
+  after the colon (split, modality, contrast, preset) is no difference.
+
+  Args:
+    record: Config of the run.
+    spec: The config, `FILE[:options]`; by default the one of `configs/` with
+      the fewest differences.
+
+  Returns:
+    The name, and the differences as `key=value`, separated by spaces.
+  """
+  if spec is not None:
+    file, _, _ = spec.partition(":")
+    candidates = [(pathlib.Path(file).stem, command.load_config(spec))]
+  else:
+    candidates = _list_candidates(record)
+  found = [(name, _compare(record, config)) for name, config in candidates]
+  name, differences = min(found, key=lambda item: len(item[1]))
+  return name, " ".join(f"{k}={v}" for k, v in differences.items())
+
+
+def _list_candidates(record) -> Iterator[tuple[str, Any]]:
+  data = record["data"]
+  options = {
+    "split": data["split"],
+    "modality": data["modality"],
+    "gcl": str(record["gcl"]).lower(),
+    "contrast": record["contrast"]["variant"],
+    "preset": record.get("preset", "paper"),
+  }
+  for module in pkgutil.iter_modules(configs.__path__):
+    loaded = importlib.import_module(f"configs.{module.name}")
+    if not hasattr(loaded, "get_config"):
+      continue
+    # A config does not have all options: then the field itself is compared.
+    for absent in ((), ("preset",), ("split",), ("preset", "split")):
+      used = [f"{k}={v}" for k, v in options.items() if k not in absent]
+      try:
+        config = loaded.get_config(",".join(used))
+      except errors.ConfigError:
+        continue
+      yield module.name, config
+      break
+
+
+def _compare(record, config):
+  """Returns the fields of a run that a config sets otherwise."""
+  run = workdir.flatten(record)
+  default = config.copy_and_resolve_references().to_dict()
+  default = workdir.flatten(json.loads(json.dumps(default)))
+  differences = {}
+  for key, value in sorted(run.items()):
+    same = key in default and default[key] == value
+    unused = key.startswith("contrast.") and not record["gcl"]
+    filled = key in FILLED and default.get(key) is None
+    if not (same or unused or filled or key in IGNORED):
+      differences[key] = json.dumps(value, separators=(",", ":"))
+  return {key: value.strip('"') for key, value in differences.items()}
