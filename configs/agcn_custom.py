@@ -10,10 +10,11 @@ from configs import common
 
 
 def get_config(arg=None):
-  """Options: modality=<stream>, gcl=true|false, contrast=paper|released."""
+  """Options: modality=<stream>, gcl=true|false, contrast=paper|released,
+  start=auto|stable|reference."""
   arg = common.parse_arg(arg, **common.OPTIONS)
   config = common.base()
   config.backbone = "agcn"
   common.custom(config, arg.modality)
-  common.contrast(config, arg)
+  common.options(config, arg, stable=True)
   return config

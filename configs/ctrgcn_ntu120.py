@@ -25,10 +25,11 @@ TEMPERATURES = {
 
 def get_config(arg=None):
   """Options: split=xsub|xset, modality=<stream>, gcl=true|false,
-  contrast=paper|released."""
+  contrast=paper|released,
+  start=auto|stable|reference."""
   arg = common.parse_arg(arg, split=("xsub", "xset"), **common.OPTIONS)
   config = common.base()
   common.ntu120(config, arg.split, arg.modality)
-  common.contrast(config, arg)
+  common.options(config, arg)
   config.contrast.temperatures.update(TEMPERATURES)
   return config

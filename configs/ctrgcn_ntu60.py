@@ -27,11 +27,12 @@ RELEASED_TEMPERATURES = {"xsub_joint": 0.8}
 
 def get_config(arg=None):
   """Options: split=xsub|xview, modality=<stream>, gcl=true|false,
-  contrast=paper|released."""
+  contrast=paper|released,
+  start=auto|stable|reference."""
   arg = common.parse_arg(arg, split=("xsub", "xview"), **common.OPTIONS)
   config = common.base()
   common.ntu60(config, arg.split, arg.modality)
-  common.contrast(config, arg)
+  common.options(config, arg)
   config.contrast.temperatures.update(TEMPERATURES)
   config.contrast.released_temperatures.update(RELEASED_TEMPERATURES)
   return config

@@ -12,11 +12,12 @@ from configs import common
 
 def get_config(arg=None):
   """Options: modality=<stream>, gcl=true|false,
-  contrast=paper|released, preset=paper|short."""
+  contrast=paper|released, preset=paper|short,
+  start=auto|stable|reference."""
   arg = common.parse_arg(arg, preset=("paper", "short"), **common.OPTIONS)
   config = common.base()
   common.ucla(config, arg.modality)
-  common.contrast(config, arg)
+  common.options(config, arg, stable=arg.preset == "short")
   common.ctrgcn_ucla_optim(config)
   if arg.preset == "short":
     common.short(config)

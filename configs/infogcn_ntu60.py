@@ -13,11 +13,12 @@ from configs import common
 
 def get_config(arg=None):
   """Options: split=xsub|xview, modality=<stream>, gcl=true|false,
-  contrast=paper|released."""
+  contrast=paper|released,
+  start=auto|stable|reference."""
   arg = common.parse_arg(arg, split=("xsub", "xview"), **common.OPTIONS)
   config = common.base()
   common.ntu60(config, arg.split, arg.modality)
-  common.contrast(config, arg)
+  common.options(config, arg)
   common.infogcn(config)
   common.infogcn_ntu(config)
   return config

@@ -12,7 +12,8 @@ from configs import common
 
 def get_config(arg=None):
   """Options: split=xsub|xview, modality=<stream>, gcl=true|false,
-  contrast=paper|released."""
+  contrast=paper|released,
+  start=auto|stable|reference."""
   arg = common.parse_arg(
     arg,
     split=("xsub", "xview"),
@@ -22,7 +23,7 @@ def get_config(arg=None):
   )
   config = common.base()
   common.ntu60(config, arg.split, arg.modality)
-  common.contrast(config, arg)
+  common.options(config, arg)
   config.num_classes = 10
   config.contrast.temperature = 0.8
   config.model.width = 32  # Half of CTR-GCN's width takes a third of the time.

@@ -241,9 +241,9 @@ def override(
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean config.{close[0]}?" if close else ""
         raise errors.ConfigError(f"unknown key config.{key}{hint}")
-      if key == "preset":  # It sets further fields, which the key would not.
+      if key in ("preset", "start"):  # They set further fields.
         raise errors.ConfigError(
-          "preset is an option after the colon: --config FILE:preset=..."
+          f"{key} is an option after the colon: --config FILE:{key}=..."
         )
       keys.append(key)
     elif re.match(r"-\D", argument):  # Not a negative number: a value.

@@ -94,7 +94,7 @@ RANGES = {
 }
 # Further fields that a run reads.
 REQUIRED = (
-  *("preset", "backbone", "skeleton", "gcl", "init_from", "data.dir"),
+  *("preset", "start", "backbone", "skeleton", "gcl", "init_from", "data.dir"),
   *("data.prepare", "data.train_split", "data.test_split", "data.transform"),
   *("data.require_aligned", "optim.nesterov", "model.graph_block"),
   *(f"contrast.{name}" for name in switches.CHOICES),

@@ -34,6 +34,10 @@ MISTAKES = {
     ["--config", "configs/ctrgcn_ucla.py", "--config.preset=short"],
     "preset is an option after the colon",
   ),
+  "start as a field": (
+    ["--config", "configs/ctrgcn_ucla.py", "--config.start=stable"],
+    "start is an option after the colon",
+  ),
   "no config": ([], "--config is missing"),
   "no run": (["--mode=evaluate"], "--workdir is missing: name the directory"),
   "stray argument": (["--config", "configs/ctrgcn_ucla.py", "bone"],

@@ -45,6 +45,8 @@ def default_name(config_name: str, record: dict[str, Any]) -> str:
     parts.append(variant)
   if record["preset"] != "paper":
     parts.append(record["preset"])
+  if record["start"] != "auto":
+    parts.append(record["start"])
   return "_".join(parts)
 
 
