@@ -7,7 +7,7 @@ python -m data_prep.ntu120 --raw nturgbd_skeletons_s001_to_s017.zip \\
 Each clip is stored once, in the cell of its two protocols, X-Sub and X-Set.
 """
 
-from data_prep import ntu60
+from data_prep import class_names, ntu60
 from data_prep.ntu import convert, raw_set, skeleton_file
 from sgcl_jax import command, splits
 
@@ -17,32 +17,7 @@ TRAIN_PERFORMERS = ntu60.TRAIN_PERFORMERS | frozenset(
   + (83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103)
 )
 
-# fmt: off
-ACTIONS = (
-  *ntu60.ACTIONS,
-  "put on headphone", "take off headphone", "shoot at the basket",
-  "bounce ball", "tennis bat swing", "juggling table tennis balls",
-  "hush (quiet)", "flick hair", "thumb up", "thumb down", "make ok sign",
-  "make victory sign", "staple book", "counting money", "cutting nails",
-  "cutting paper (using scissors)", "snapping fingers", "open bottle",
-  "sniff (smell)", "squat down", "toss a coin", "fold paper", "ball up paper",
-  "play magic cube", "apply cream on face", "apply cream on hand back",
-  "put on bag", "take off bag", "put something into a bag",
-  "take something out of a bag", "open a box", "move heavy objects",
-  "shake fist", "throw up cap/hat", "hands up (both hands)", "cross arms",
-  "arm circles", "arm swings", "running on the spot",
-  "butt kicks (kick backward)", "cross toe touch", "side kick", "yawn",
-  "stretch oneself", "blow nose", "hit other person with something",
-  "wield knife towards other person",
-  "knock over other person (hit with body)", "grab other person's stuff",
-  "shoot at other person with a gun", "step on foot", "high-five",
-  "cheers and drink", "carry something with other person",
-  "take a photo of other person", "follow other person",
-  "whisper in other person's ear", "exchange things with other person",
-  "support somebody with hand",
-  "finger-guessing game (playing rock-paper-scissors)",
-)
-# fmt: on
+ACTIONS = class_names.NTU120
 
 
 def get_cell(name: skeleton_file.Name) -> str:

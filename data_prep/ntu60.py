@@ -6,6 +6,7 @@ python -m data_prep.ntu60 --raw data/raw/nturgb+d_skeletons
 Each clip is stored once, in the cell of its two protocols, X-Sub and X-View.
 """
 
+from data_prep import class_names
 from data_prep.ntu import convert, raw_set, skeleton_file
 from sgcl_jax import command, splits
 
@@ -15,31 +16,7 @@ TRAIN_PERFORMERS = frozenset(
 )
 TRAIN_CAMERAS = frozenset((2, 3))
 
-# In the words of the data set's page.
-# fmt: off
-ACTIONS = (
-  "drink water", "eat meal/snack", "brushing teeth", "brushing hair", "drop",
-  "pickup", "throw", "sitting down", "standing up (from sitting position)",
-  "clapping", "reading", "writing", "tear up paper", "wear jacket",
-  "take off jacket", "wear a shoe", "take off a shoe", "wear on glasses",
-  "take off glasses", "put on a hat/cap", "take off a hat/cap", "cheer up",
-  "hand waving", "kicking something", "reach into pocket",
-  "hopping (one foot jumping)", "jump up", "make a phone call/answer phone",
-  "playing with phone/tablet", "typing on a keyboard",
-  "pointing to something with finger", "taking a selfie",
-  "check time (from watch)", "rub two hands together", "nod head/bow",
-  "shake head", "wipe face", "salute", "put the palms together",
-  "cross hands in front (say stop)", "sneeze/cough", "staggering", "falling",
-  "touch head (headache)", "touch chest (stomachache/heart pain)",
-  "touch back (backache)", "touch neck (neckache)",
-  "nausea or vomiting condition", "use a fan (with hand or paper)/feeling warm",
-  "punching/slapping other person", "kicking other person",
-  "pushing other person", "pat on back of other person",
-  "point finger at the other person", "hugging other person",
-  "giving something to other person", "touch other person's pocket",
-  "handshaking", "walking towards each other", "walking apart from each other",
-)
-# fmt: on
+ACTIONS = class_names.NTU60
 
 
 def get_cell(name: skeleton_file.Name) -> str:

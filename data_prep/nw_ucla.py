@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from data_prep import records, tfrecord
+from data_prep import class_names, records, tfrecord
 from sgcl_jax import command, errors
 
 ARCHIVE = "all_sqe.tar.xz"
@@ -25,19 +25,7 @@ NUM_JOINTS = 20
 NUM_CLIPS = {"train": 1020, "test": 464}
 SPLITS = {1: "train", 2: "train", 3: "test"}
 
-# Action number in the file's name -> class; labels follow this order.
-CLASSES = {
-  1: "pick up with one hand",
-  2: "pick up with two hands",
-  3: "drop trash",
-  4: "walk around",
-  5: "sit down",
-  6: "stand up",
-  8: "donning",
-  9: "doffing",
-  11: "throw",
-  12: "carry",
-}
+CLASSES = class_names.NW_UCLA
 
 NAME = re.compile(r"a(\d\d)_s\d\d_e\d\d_v(\d\d)")
 

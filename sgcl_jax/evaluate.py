@@ -4,6 +4,7 @@
 import contextlib
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,55 +15,89 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tqdm
 
-from sgcl_jax import errors, experiment, input_pipeline, state, steps
+from sgcl_jax import (
+  errors,
+  experiment,
+  input_pipeline,
+  metrics,
+  state,
+  steps,
+)
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import checkpoint, files, record, scores, workdir
+from sgcl_jax.runs import (
+  checkpoint,
+  embeddings,
+  files,
+  record,
+  scores,
+  workdir,
+)
 
-# Maps the backbone's variables to the scores of the clips.
-Evaluator = Callable[[dict[str, Any]], scores.Scores]
+# Maps the backbone's variables to the scores of the clips, and to their
+# embeddings where these are wanted.
+Evaluator = Callable[
+  [dict[str, Any]], tuple[scores.Scores, embeddings.Embeddings | None]
+]
 
 
-def make_eval_step(parts: experiment.Experiment) -> Callable[..., jax.Array]:
+def make_eval_step(
+  parts: experiment.Experiment, fields: tuple[str, ...] = ("logits",)
+) -> Callable[..., dict[str, jax.Array | None]]:
   """Builds the evaluation step, mapped over the devices."""
   return parallel.map_eval_step(
-    steps.make_eval_step(parts.model, parts.transform)
+    steps.make_eval_step(parts.model, parts.transform, fields)
   )
 
 
 def make_evaluator(
-  parts: experiment.Experiment, clips: input_pipeline.Clips
+  parts: experiment.Experiment,
+  clips: input_pipeline.Clips,
+  save_embeddings: bool = False,
 ) -> Evaluator:
   """Builds the function that scores clips with given variables.
 
   It raises a TrainingError, or a DataError, if a logit is not finite.
   """
-  step = make_eval_step(parts)
+  fields = ("logits", "graph", "feature") if save_embeddings else ("logits",)
+  step = make_eval_step(parts, fields)
   batch_size = parallel.padded_size(parts.source.eval_batch_size)
 
   def evaluate(variables):
-    logits = []
+    outputs = []
     batches = input_pipeline.eval_batches(clips, batch_size)
     total = -(-len(clips) // batch_size)
     for rows, batch in tqdm.tqdm(
       batches, "evaluate", total, leave=False, disable=None
     ):
-      logits.append(np.asarray(step(variables, batch))[: len(rows)])
-    found = scores.Scores(clips.names, clips.labels, np.concatenate(logits))
+      out = step(variables, batch)
+      outputs.append(_to_numpy(out, len(rows)))
+    out = jax.tree.map(lambda *x: np.concatenate(x), *outputs)
+    names = _name_classes(clips.class_names, out["logits"].shape[1])
+    found = scores.Scores(clips.names, clips.labels, out["logits"], names)
     assert len(found.logits) == len(clips), (len(found.logits), len(clips))
     _check_finite(found, clips)
-    return found
+    if not save_embeddings:
+      return found, None
+    poses = _pick_poses(clips, parts.layout.center)
+    return found, embeddings.Embeddings(
+      clips.names, out["logits"], out["graph"], poses, out["feature"]
+    )
 
   return evaluate
 
 
 def run(
-  parts: experiment.Experiment, directory: str | os.PathLike
+  parts: experiment.Experiment,
+  directory: str | os.PathLike,
+  save_embeddings: bool = False,
 ) -> dict[str, Any]:
   """Evaluates the newest checkpoint of a run; writes scores and a summary.
 
   Args:
     parts: Parts of the run.
     directory: Its workdir.
+    save_embeddings: Whether to write the graph, the feature and one pose of
+      each clip as well.
 
   Returns:
     The content of `summary.json`.
@@ -75,7 +110,8 @@ def run(
     TrainingError: If a logit is not finite; nothing is written then.
   """
   clips = parts.source.load_test()
-  return finish(parts, directory, clips, make_evaluator(parts, clips))
+  evaluator = make_evaluator(parts, clips, save_embeddings)
+  return finish(parts, directory, clips, evaluator)
 
 
 def finish(
@@ -93,10 +129,15 @@ def finish(
       state.variable_shapes(parts.model, parts.clip), parts.identity
     )
   _check_classes(metadata, clips, parts.source.data_dir, directory)
-  found = evaluator(variables)
+  found, embedded = evaluator(variables)
   scores.write(scores.find_path(directory, parts.record), found)
+  scores.write_classes(pathlib.Path(directory) / workdir.CLASSES, found)
+  if embedded is not None:
+    path = embeddings.find_path(directory, parts.record)
+    embeddings.write(path, embedded)
+  _warn_of_one_answer(found)
   summary = {
-    **found.accuracy(),
+    **metrics.summarize(found.logits, found.labels),
     "num_clips": len(clips),
     "epoch": metadata["epoch"],
     "seed": metadata["seed"],
@@ -142,6 +183,52 @@ def best_on_test(
     return None
   best = max(lines, key=lambda line: line["top1"])
   return {"epoch": best["epoch"], "top1": best["top1"]}
+
+
+def _to_numpy(outputs, num_clips):
+  """Returns the outputs of a batch as float32, without the padding."""
+  convert = lambda x: np.asarray(x, np.float32)[:num_clips]
+  return jax.tree.map(convert, outputs)
+
+
+def _name_classes(class_names, num_classes):
+  """Returns [L] names: a model may have more or fewer classes than the data."""
+  missing = range(len(class_names), num_classes)
+  names = [*class_names, *(f"class {label}" for label in missing)]
+  return np.array(names[:num_classes])
+
+
+def _pick_poses(clips, center):
+  """Returns [n, V, C] the frame furthest from the first, of the first person.
+
+  It shows the action better than a frame at a fixed time. Frames are compared
+  relative to the joint `center`; those without the person do not count.
+  """
+  poses = np.zeros((len(clips), *clips.frames.shape[2:]), np.float32)
+  for i, start in enumerate(clips.offsets[:-1]):
+    clip = clips.frames[start : clips.offsets[i + 1], 0]  # [T, V, C]
+    clip = clip[clip.any(axis=(1, 2))]
+    if len(clip):
+      moved = clip - clip[:, center, None]
+      poses[i] = clip[np.square(moved - moved[0]).sum(axis=(1, 2)).argmax()]
+  return poses
+
+
+def _warn_of_one_answer(found):
+  matrix = metrics.confusion(found.logits, found.labels)
+  label = metrics.find_dominating(matrix)
+  if label is None:
+    return
+  answers = matrix[:, label].sum() / len(found.labels) * 100
+  clips = matrix[label].sum() / len(found.labels) * 100
+  print(
+    f"notice: {answers:.1f} % of the answers are"
+    f" {str(found.class_names[label])!r}, the class of {clips:.1f} % of the"
+    " clips; the model does not tell the classes apart. More epochs or a lower"
+    " config.optim.base_lr may help",
+    file=sys.stderr,
+    flush=True,
+  )
 
 
 def _check_finite(found, clips):

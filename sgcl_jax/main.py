@@ -28,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument(
     "--workdir", help="directory of the run; a run found there is resumed"
   )
+  parser.add_argument(
+    "--save_embeddings",
+    action="store_true",
+    help="write the graph, the feature and one pose of each test clip as well",
+  )
   parser.add_json("the summary")
   args = parser.parse_args(argv)
   if args.config is None and args.mode == "evaluate" and args.workdir:
@@ -49,7 +54,7 @@ def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
   from sgcl_jax import evaluate, experiment, ranges, train
   from sgcl_jax.devices import set_up
-  from sgcl_jax.runs import scores
+  from sgcl_jax.runs import embeddings, scores
 
   ranges.check_keys(config)
   ranges.check_values(config)
@@ -63,13 +68,24 @@ def _run(args, config):
     "runs", workdir.default_name(args.config_name, parts.record)
   )
   print(f"workdir: {directory}", flush=True)
-  run = evaluate.run if args.mode == "evaluate" else train.run
-  summary = run(parts, directory)
+  if args.mode == "train":
+    summary = train.run(parts, directory)
+  if args.mode == "evaluate" or args.save_embeddings:
+    summary = evaluate.run(parts, directory, args.save_embeddings)
   weights = f"epoch {summary['epoch']}" if summary["epoch"] else "imported"
   print(
     f"{weights}: top-1 {summary['top1']:.2f} %,"
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"
   )
+  low, high = summary["top1_interval"]
+  print(
+    f"95 % interval of top-1 {low:.2f} to {high:.2f} %, mean over classes"
+    f" {summary['mean_class_accuracy']:.2f} %, calibration error"
+    f" {summary['calibration_error']:.2f} %"
+  )
+  print(f"classes: {os.path.join(directory, workdir.CLASSES)}")
+  if args.save_embeddings:
+    print(f"embeddings: {embeddings.find_path(directory, parts.record)}")
   print(f"scores: {scores.find_path(directory, parts.record)}")
   return summary
 

@@ -89,13 +89,19 @@ def _make_loss(model, weights, contrast):
 
 
 def make_eval_step(
-  model: nn.Module, transform: Callable[..., jax.Array]
-) -> Callable[[dict, dict], jax.Array]:
-  """Builds eval_step(variables, batch) -> logits [N, L]: the backbone alone."""
+  model: nn.Module,
+  transform: Callable[..., jax.Array],
+  fields: tuple[str, ...] = ("logits",),
+) -> Callable[[dict, dict], dict[str, jax.Array | None]]:
+  """Builds eval_step(variables, batch) -> outputs: the backbone alone.
+
+  `fields` names the `models.Outputs` that it returns.
+  """
 
   def eval_step(variables, batch):
     x = transform(batch["skeleton"], batch["num_frames"], None)
-    return models.apply_eval(model, variables, x).logits
+    out = models.apply_eval(model, variables, x)
+    return {name: getattr(out, name) for name in fields}
 
   return eval_step
 

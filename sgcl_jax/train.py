@@ -154,7 +154,8 @@ def _train(parts, directory, checkpoints, clips, evaluator, optimizer, current):
       current = progress.train(train_step, current, clips)
       test = {}
       if parts.schedule.is_evaluated(epoch):
-        test = evaluator(current.variables()).accuracy()
+        found, _ = evaluator(current.variables())
+        test = found.accuracy()
         recorder.write("test", int(current.step), epoch + 1, **test)
       # The record is written before the checkpoint: after a kill between the
       # two, the next run drops these lines and repeats the epoch.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole runs: their files, resuming, faults."""
 
+import csv
 import json
 import shutil
 import signal
@@ -12,9 +13,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from sgcl_jax import errors, evaluate, input_pipeline, train
-from sgcl_jax.runs import checkpoint, history, record, workdir
+from sgcl_jax import errors, evaluate, input_pipeline, state, train
+from sgcl_jax.runs import (
+  checkpoint,
+  embeddings,
+  history,
+  record,
+  scores,
+  workdir,
+)
 
+EMBEDDINGS = "scores/xview_joint_embeddings.npz"
 STEPS_PER_EPOCH = 12  # 48 clips, twice, in batches of 8.
 
 
@@ -130,6 +139,18 @@ def test_a_run_leaves_its_record(finished_path, tiny, capsys):
   assert summary["revisions"] == [history.find_revision()]
   assert summary == json.loads((finished / "summary.json").read_text())
   assert list(finished.glob("events.out.tfevents*"))
+
+  assert list(scores["class_names"]) == [f"class {i}" for i in range(10)]
+  low, high = summary["top1_interval"]
+  assert low <= summary["top1"] <= high
+  lines = (finished / "classes.csv").read_text().splitlines()
+  table = list(csv.DictReader(lines))
+  assert [row["class"] for row in table] == list(scores["class_names"])
+  assert [int(row["clips"]) for row in table] == [2] * 3 + [1] * 7
+  own = sum(int(row[row["class"]]) for row in table)
+  assert own == hits.sum()
+  mean = np.mean([float(row["accuracy"]) for row in table])
+  assert summary["mean_class_accuracy"] == pytest.approx(mean, abs=0.01)
   config = json.loads((finished / "config.json").read_text())
   assert config["contrast"]["num_hard_positives"] == 4
   first, *lines = capsys.readouterr().out.splitlines()
@@ -137,6 +158,58 @@ def test_a_run_leaves_its_record(finished_path, tiny, capsys):
   assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
   for word in ("loss", "contrast", "active", "accuracy", "clips/s", "left"):
     assert word in lines[-1]
+
+
+def test_embeddings_are_kept_beside_the_scores(finished, tiny, tmp_path):
+  parts = tiny()
+  finished = shutil.copytree(finished, tmp_path / "copy")
+  before = read_scores(finished)["logits"]
+  evaluate.run(parts, finished, save_embeddings=True)
+  found = embeddings.read(finished / EMBEDDINGS)
+  np.testing.assert_allclose(read_scores(finished)["logits"], before, atol=1e-5)
+  np.testing.assert_array_equal(found.logits, read_scores(finished)["logits"])
+  assert list(found.names) == list(read_scores(finished)["names"])
+  assert found.graphs.shape == (13, 1, 20, 20)
+  # The graph of tests/tiny.py is a product of joints with itself.
+  np.testing.assert_allclose(found.graphs, found.graphs.swapaxes(2, 3))
+  assert found.features.shape == (13, 16)
+  clips = list(input_pipeline.read_clips(parts.source.data_dir, "test"))
+  frames = {clip["name"]: clip["skeleton"][:, 0] for clip in clips}
+  for name, pose in zip(found.names, found.poses, strict=True):
+    moved = frames[name] - frames[name][:, [parts.layout.center]]
+    distances = np.square(moved - moved[0]).sum((1, 2))
+    np.testing.assert_array_equal(pose, frames[name][distances.argmax()])
+
+
+def test_embeddings_of_a_backbone_without_features(tiny, tmp_path):
+  parts = tiny(backbone="tests.tiny:create_featureless")
+  clips = parts.source.load_test()
+  shapes = state.variable_shapes(parts.model, parts.clip)
+  variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  evaluator = evaluate.make_evaluator(parts, clips, save_embeddings=True)
+  _, written = evaluator(variables)
+  embeddings.write(tmp_path / "embeddings.npz", written)
+  found = embeddings.read(tmp_path / "embeddings.npz")
+  assert found.features is None and found.graphs.shape == (13, 1, 20, 20)
+
+
+def test_one_answer_for_all_clips_is_noticed(finished, tiny, tmp_path, capsys):
+  parts = tiny()
+  finished = shutil.copytree(finished, tmp_path / "copy")
+  clips = parts.source.load_test()
+  found = scores.read(finished / "scores" / "xview_joint.npz")
+
+  def evaluator(bias):
+    logits = found.logits + bias * (np.arange(10) == 3)
+    return lambda _: (found._replace(logits=logits), None)
+
+  evaluate.finish(parts, finished, clips, evaluator(0))
+  assert "notice" not in capsys.readouterr().err
+  evaluate.finish(parts, finished, clips, evaluator(1e4))
+  assert (
+    "notice: 100.0 % of the answers are 'class 3', the class of 7.7 % of the"
+    in capsys.readouterr().err
+  )
 
 
 def test_evaluation_of_a_copy_agrees(finished, tmp_path, tiny):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The score files of a run: names, labels and logits of the test clips."""
 
+import csv
 import os
 import pathlib
 import zipfile
@@ -8,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import errors, metrics
 from sgcl_jax.runs import files
+
+REQUIRED = ("names", "labels", "logits")
 
 
 class Scores(NamedTuple):
@@ -19,19 +22,23 @@ class Scores(NamedTuple):
     names: [n] clip names.
     labels: [n] int32, 0-based.
     logits: [n, L] float32, raw.
+    class_names: [L] in label order; None in files without them.
   """
 
   names: np.ndarray
   labels: np.ndarray
   logits: np.ndarray
+  class_names: np.ndarray | None = None
 
   def accuracy(self) -> dict[str, float]:
     """Returns `top1` and `top5` in percent."""
-    return {f"top{k}": top_k(self.logits, self.labels, k) for k in (1, 5)}
+    return {
+      f"top{k}": metrics.top_k(self.logits, self.labels, k) for k in (1, 5)
+    }
 
   def correct(self) -> np.ndarray:
     """Returns [n] bool, whether the best class of each clip is its label."""
-    return in_top_k(self.logits, self.labels, 1)
+    return metrics.in_top_k(self.logits, self.labels, 1)
 
 
 def find_path(
@@ -50,8 +57,30 @@ def find_path(
 
 def write(path: pathlib.Path, scores: Scores) -> None:
   """Writes a score file whole or not at all."""
+  arrays = {k: v for k, v in scores._asdict().items() if v is not None}
   with files.replacing(path) as partial:
-    np.savez(partial, **scores._asdict())
+    np.savez(partial, **arrays)
+
+
+def write_classes(path: pathlib.Path, scores: Scores) -> None:
+  """Writes accuracies and the confusion matrix of the classes as a table.
+
+  A row is a true class. `accuracy` is in percent, empty without clips. The
+  columns after it are the predicted classes, in numbers of clips.
+  """
+  matrix = metrics.confusion(scores.logits, scores.labels)
+  accuracy = metrics.class_accuracy(matrix)
+  with (
+    files.replacing(path) as partial,
+    open(partial, "w", newline="", encoding="utf-8") as file,
+  ):
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["class", "clips", "accuracy", *scores.class_names])
+    for name, row, share in zip(
+      scores.class_names, matrix, accuracy, strict=True
+    ):
+      share = "" if np.isnan(share) else f"{share:.2f}"
+      table.writerow([name, row.sum(), share, *row])
 
 
 def read(path: str | os.PathLike) -> Scores:
@@ -64,13 +93,15 @@ def read(path: str | os.PathLike) -> Scores:
   try:
     # np.load leaves a damaged file open.
     with pathlib.Path(path).open("rb") as file, np.load(file) as arrays:
-      found = Scores(**{name: arrays[name] for name in Scores._fields})
+      # Other sources of scores have no names of the classes.
+      class_names = arrays.get("class_names")
+      found = Scores(*(arrays[name] for name in REQUIRED), class_names)
   except FileNotFoundError as error:
     raise errors.DataError(f"there is no score file {path}") from error
   except KeyError as error:
     raise errors.DataError(
       f"{path} is not a score file: it has no array {error.args[0].split()[0]},"
-      f" but it needs {', '.join(Scores._fields)}"
+      f" but it needs {', '.join(REQUIRED)}"
     ) from error
   except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
     raise errors.DataError(
@@ -90,6 +121,12 @@ def _check(found, path):
     )
   if not n or logits.ndim != 2:
     raise errors.DataError(f"{path}: logits {logits.shape} are not [n, L]")
+  classes = found.class_names
+  if classes is not None and classes.shape != logits.shape[1:]:
+    raise errors.DataError(
+      f"{path}: class_names {classes.shape} are not those of logits"
+      f" {logits.shape}"
+    )
   distinct, counts = np.unique(names, return_counts=True)
   if len(distinct) < n:
     raise errors.DataError(
@@ -151,20 +188,3 @@ def join(first: Scores, other: Scores, paths: tuple[str, str]) -> Scores:
       f" {joined.labels[i]} in {paths[1]}; {len(wrong)} labels differ in all"
     )
   return joined
-
-
-def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-  """Returns the percentage of clips whose label is among the k best classes.
-
-  Args:
-    logits: [n, L].
-    labels: [n].
-    k: Number of classes; among equal logits, the lower class comes first.
-  """
-  return float(in_top_k(logits, labels, k).mean() * 100)
-
-
-def in_top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-  """Returns [n] bool, whether each label is among the k best classes."""
-  order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-  return (order == labels[:, None]).any(axis=1)

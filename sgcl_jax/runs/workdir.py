@@ -13,6 +13,7 @@ from sgcl_jax.runs import files
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
+CLASSES = "classes.csv"
 # Keys that may change on resume: they do not affect finished epochs.
 FREE_KEYS = (
   "data.dir",

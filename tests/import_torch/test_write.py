@@ -32,7 +32,7 @@ def test_an_imported_model_is_evaluated(
     logits = scores["logits"]
   variables = import_torch.convert("infogcn", state)
   evaluator = evaluate.make_evaluator(parts, parts.source.load_test())
-  expected = evaluator(variables).logits
+  expected = evaluator(variables)[0].logits
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
   with pytest.raises(errors.CheckpointError, match="is not empty"):
