@@ -81,14 +81,16 @@ def center(skeleton: np.ndarray, layout: skeletons.Skeleton) -> np.ndarray:
     DataError: If that joint is absent from all frames.
   """
   present = np.any(skeleton != 0, axis=-1, keepdims=True)
-  frames = np.flatnonzero(present[:, 0, layout.center, 0])
+  frames = np.flatnonzero(present[:, 0, layout.center, 0].all(axis=-1))
   if not len(frames):
     raise errors.DataError(
-      f"the first person has no {layout.joints[layout.center]}, the center"
+      "the first person has no"
+      f" {', '.join(layout.joints[i] for i in layout.center)}, the center"
     )
   origin = np.zeros(NUM_CHANNELS, np.float32)
   size = layout.dimensions
-  origin[:size] = skeleton[frames[0], 0, layout.center, :size]
+  center = skeleton[frames[0], 0, list(layout.center), :size]
+  origin[:size] = center.mean(axis=0)
   return np.where(present, skeleton - origin, 0)
 
 
@@ -106,7 +108,7 @@ def convert(
     ConfigError: The layout makes no sense.
   """
   records.check_out(out, overwrite)
-  layout = skeletons.read(layout_file)
+  layout = skeletons.get(str(layout_file))
   clips = _read_all(raw, layout)
   class_names = sorted({label for _, label, _ in clips.values()})
   num_persons = max(skeleton.shape[1] for skeleton, _, _ in clips.values())
@@ -157,7 +159,9 @@ def main(argv: list[str] | None = None) -> None:
     "--layout",
     type=pathlib.Path,
     required=True,
-    help="JSON file of the joints, bones and center",
+    help="a layout by name (coco17, openpose18, openpose25, halpe26,"
+    " mediapipe33, hand21, azure32, kinect20, kinect25), or a JSON file of"
+    " joints, bones, center and dimensions",
   )
   parser.add_argument(
     "--out",

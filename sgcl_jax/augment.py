@@ -6,7 +6,7 @@ transform has two parts: one draws its random numbers, one applies them.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,6 +16,8 @@ import numpy as np
 from sgcl_jax import errors, skeletons
 
 MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
+# Longest clip for which the test frames of UCLA are the reference's.
+MAX_ROUNDED = 4096
 
 
 class NtuDraw(NamedTuple):
@@ -125,14 +127,37 @@ def draw_ucla(
 
 
 def spread_ucla(num_frames: jax.Array, *, window: int) -> UclaDraw:
-  """Returns the test draw: `window` evenly spread frames, without rotation."""
-  # Integer division: a float would round some whole quotients down.
-  frames = jnp.arange(window) * (num_frames - 1) // (window - 1)
-  return UclaDraw(frames, jnp.zeros(3))
+  """Returns the test draw: `window` evenly spread frames, without rotation.
+
+  Args:
+    num_frames: [] frames of the clip. Up to `MAX_ROUNDED` the frames are the
+      reference's; in longer clips some may be the next one.
+    window: Frames to take.
+  """
+  places = np.arange(window)
+  frames = places * (num_frames - 1) // (window - 1)
+  # The reference computes in double precision: some whole quotients end below
+  # themselves, and it takes the frame before.
+  lengths, below = _find_below(window)
+  early = (lengths == num_frames)[:, None] & (below[:, None] == places)
+  return UclaDraw(frames - early.any(axis=0), jnp.zeros(3))
+
+
+@functools.lru_cache
+def _find_below(window):
+  """Returns the lengths and places whose quotient ends below itself."""
+  last = np.arange(1, MAX_ROUNDED)  # Frame; without 0, which linspace treats
+  spread = np.linspace(0, last, window, axis=-1).astype(np.int64)  # otherwise.
+  exact = np.arange(window) * last[:, None] // (window - 1)
+  rows, places = np.nonzero(spread != exact)
+  return last[rows] + 1, places
 
 
 def apply_ucla(
-  skeleton: jax.Array, num_frames: jax.Array, draw: UclaDraw, center: int
+  skeleton: jax.Array,
+  num_frames: jax.Array,
+  draw: UclaDraw,
+  center: Sequence[int],
 ) -> jax.Array:
   """Rotates, scales every axis of the clip to [-1, 1], and takes frames.
 
@@ -143,12 +168,12 @@ def apply_ucla(
     skeleton: [T, M, V, 3]; frames from `num_frames` on are padding.
     num_frames: [] frames of the clip.
     draw: Returned by `draw_ucla` or `spread_ucla`.
-    center: Joint that is the origin of the rotation.
+    center: Joints whose mean is the origin of the rotation.
 
   Returns:
     [window, M, V, 3].
   """
-  clip = skeleton - skeleton[0, 0, center]
+  clip = skeleton - skeleton[0, 0, np.array(center)].mean(axis=0)
   # Here the reference multiplies row vectors by the matrix, for NTU the matrix
   # by column vectors. So there is no transpose.
   clip = clip @ rotation_matrix(draw.angles).astype(skeleton.dtype)

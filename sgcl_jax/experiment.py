@@ -127,9 +127,9 @@ def _resolve(config):
       if config[name] is None:
         config[name] = found[name]
   layout = skeletons.get(config.skeleton)
-  if layout.name not in skeletons.LAYOUTS:
-    # The text, not a file's name: the run must not depend on that file.
-    config.skeleton = layout.to_json()
+  # A file's text, not its name: the run must not depend on that file.
+  named = layout.name in skeletons.LAYOUTS
+  config.skeleton = layout.name if named else layout.to_json()
   return config
 
 

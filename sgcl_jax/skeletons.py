@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import bones, errors, layout_file, layouts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,18 +17,23 @@ class Skeleton:
 
   Attributes:
     name: Name in messages and metadata.
-    joints: Joint names, in the order of the data.
+    joints: Joint names, in the order of the network's input.
     parents: For each joint, the index of the next joint towards the root; the
       root is its own parent.
-    center: Index of the joint that is the origin of a clip.
+    center: Indices of the joints whose mean is the origin of a clip.
     dimensions: 2 or 3. With 2, the third channel of a joint is its score.
+    recorded: Joint names in the order of a raw clip, if they are not `joints`.
+    parts: For each joint, the indices of the recorded joints whose mean it is;
+      empty without `recorded`.
   """
 
   name: str
   joints: tuple[str, ...]
   parents: tuple[int, ...]
-  center: int
+  center: tuple[int, ...]
   dimensions: int = 3
+  recorded: tuple[str, ...] = ()
+  parts: tuple[tuple[int, ...], ...] = ()
 
   @property
   def num_joints(self) -> int:
@@ -36,24 +41,57 @@ class Skeleton:
     return len(self.joints)
 
   @property
+  def num_recorded(self) -> int:
+    """Joints of a raw clip."""
+    return len(self.recorded or self.joints)
+
+  @property
   def root(self) -> int:
     """Index of the root."""
     return next(j for j, parent in enumerate(self.parents) if j == parent)
 
+  def derive(self, skeleton: np.ndarray) -> np.ndarray:
+    """Computes the joints from those of a raw clip.
+
+    Args:
+      skeleton: [..., num_recorded, C], NaN where a joint is absent.
+
+    Returns:
+      [..., V, C]. The score of a mean is the mean of the scores; without one of
+      its joints, a mean is absent.
+    """
+    if not self.recorded:
+      return skeleton
+    return np.stack(
+      [skeleton[..., list(part), :].mean(axis=-2) for part in self.parts],
+      axis=-2,
+    )
+
   def to_json(self) -> str:
     """Returns the text of a layout file, see `parse`."""
-    bones = [
+    pairs = [
       [joint, self.joints[parent]]
       for joint, parent in zip(self.joints, self.parents, strict=True)
       if self.joints[parent] != joint
     ]
+    center = [self.joints[joint] for joint in self.center]
     content = {
       "name": self.name,
-      "joints": self.joints,
-      "bones": bones,
-      "center": self.joints[self.center],
+      "joints": self.recorded or self.joints,
+      "bones": pairs,
+      "center": center if len(center) > 1 else center[0],
       "dimensions": self.dimensions,
     }
+    # Keys that are seldom needed: older versions wrote the others alone.
+    if bones.find_root(pairs, center[0]) != self.joints[self.root]:
+      content["root"] = self.joints[self.root]
+    if self.recorded:
+      content["computed"] = {
+        joint: [self.recorded[i] for i in part]
+        for joint, part in zip(self.joints, self.parts, strict=True)
+        if joint not in self.recorded
+      }
+      content["keep"] = self.joints
     return json.dumps(content)
 
   def parents_from(self, root: int) -> tuple[int, ...]:
@@ -82,155 +120,82 @@ class Skeleton:
     return np.stack([np.eye(num_joints), inward, outward])
 
 
-def _layout(name: str, center: int, *rows: tuple[str, int]) -> Skeleton:
-  """Builds a layout from (joint, 1-based number of its parent)."""
+def _build(name):
+  center, dimensions, rows = layouts.LAYOUTS[name]
   joints, parents = zip(*rows, strict=True)
-  return Skeleton(name, joints, tuple(p - 1 for p in parents), center - 1)
+  return Skeleton(
+    name,
+    joints,
+    tuple(map(joints.index, parents)),
+    (joints.index(center),),
+    dimensions,
+  )
 
 
-# Kinect v2, the order of NTU RGB+D; joint 21 is the root.
-NTU = _layout(
-  "ntu",
-  2,
-  ("base of the spine", 2),
-  ("middle of the spine", 21),
-  ("neck", 21),
-  ("head", 3),
-  ("left shoulder", 21),
-  ("left elbow", 5),
-  ("left wrist", 6),
-  ("left hand", 7),
-  ("right shoulder", 21),
-  ("right elbow", 9),
-  ("right wrist", 10),
-  ("right hand", 11),
-  ("left hip", 1),
-  ("left knee", 13),
-  ("left ankle", 14),
-  ("left foot", 15),
-  ("right hip", 1),
-  ("right knee", 17),
-  ("right ankle", 18),
-  ("right foot", 19),
-  ("spine at the shoulders", 21),
-  ("left hand tip", 23),
-  ("left thumb", 8),
-  ("right hand tip", 25),
-  ("right thumb", 12),
-)
-
-# Kinect v1, the order of NW-UCLA; joint 3 is the root.
-UCLA = _layout(
-  "ucla",
-  2,
-  ("hip center", 2),
-  ("spine", 3),
-  ("shoulder center", 3),
-  ("head", 3),
-  ("left shoulder", 3),
-  ("left elbow", 5),
-  ("left wrist", 6),
-  ("left hand", 7),
-  ("right shoulder", 3),
-  ("right elbow", 9),
-  ("right wrist", 10),
-  ("right hand", 11),
-  ("left hip", 1),
-  ("left knee", 13),
-  ("left ankle", 14),
-  ("left foot", 15),
-  ("right hip", 1),
-  ("right knee", 17),
-  ("right ankle", 18),
-  ("right foot", 19),
-)
-
-LAYOUTS = {layout.name: layout for layout in (NTU, UCLA)}
-LAYOUT_KEYS = ("name", "joints", "bones", "center", "dimensions")
+LAYOUTS = {name: _build(name) for name in layouts.LAYOUTS}
+NTU, UCLA = LAYOUTS["ntu"], LAYOUTS["ucla"]
 
 
 def parse(text: str, source: str) -> Skeleton:
   """Reads a layout from JSON.
 
   Args:
-    text: A JSON object with `name`, `joints` in the order of the data, `bones`
-      as pairs of a joint and its parent, `center` and, for 2D joints,
-      `dimensions` 2.
+    text: An object with the keys that docs/CUSTOM_DATA.md describes: `name`;
+      `joints` in the order of the data, or `base`, a layout by name; `bones`,
+      pairs of joints; `center`, a joint or several; `dimensions`, 2 or 3. And,
+      where they are needed, `root`, `computed` and `keep`.
     source: Name of the text, for messages.
 
   Raises:
     ConfigError: If a key is missing, unknown or of a wrong value, or if the
-      bones do not make one tree.
+      bones do not make one tree. The message names the source and the key.
   """
   try:
-    content = json.loads(text)
-    joints = tuple(content["joints"])
-    bones = [(child, parent) for child, parent in content["bones"]]
-    name, center = content["name"], content["center"]
-  except (KeyError, TypeError, ValueError) as error:
+    content = json.loads(text.removeprefix("\ufeff"))
+  except ValueError as error:
+    raise errors.ConfigError(f"{source} is no JSON: {error}") from error
+  try:
+    return _parse(content)
+  except errors.ConfigError as error:
+    raise errors.ConfigError(f"{source}: {error}") from error
+
+
+def _parse(content):
+  if isinstance(content, dict) and "base" in content:
+    base = content["base"]
+    if base not in (*LAYOUTS, *layouts.ALIASES):
+      raise errors.ConfigError(
+        f"base is {base!r}, not one of {', '.join(LAYOUTS)}"
+      )
+    rest = {key: value for key, value in content.items() if key != "base"}
+    if "joints" in rest:
+      raise errors.ConfigError("joints and base exclude each other")
+    content = {**json.loads(get(base).to_json()), "name": None, **rest}
+  layout = Skeleton(**layout_file.read_fields(content))
+  taken = LAYOUTS.get(layouts.ALIASES.get(layout.name, layout.name), layout)
+  if layout != taken:
     raise errors.ConfigError(
-      f"{source} is no layout of name, joints, bones (pairs of a joint and its"
-      f" parent) and center ({type(error).__name__}: {error})"
-    ) from error
-  problem = _find_problem(joints, bones, center)
-  unknown = content.keys() - LAYOUT_KEYS
-  if unknown:
-    problem = f"unknown key {min(unknown)!r}; known: {', '.join(LAYOUT_KEYS)}"
-  if name in LAYOUTS:
-    problem = f"the name {name!r} is taken"
-  dimensions = content.get("dimensions", 3)
-  if not problem and dimensions not in (2, 3):
-    problem = f"dimensions is {dimensions!r}, not 2 or 3"
-  if problem:
-    raise errors.ConfigError(f"{source}: {problem}")
-  parents = dict(bones)
-  return Skeleton(
-    name,
-    joints,
-    tuple(joints.index(parents.get(joint, joint)) for joint in joints),
-    joints.index(center),
-    dimensions,
-  )
-
-
-def _find_problem(joints, bones, center):
-  """Returns why bones do not make one tree of the joints, None if they do."""
-  for joint in joints:
-    if joints.count(joint) > 1:
-      return f"{joint!r} is named twice"
-  for joint in [*(joint for bone in bones for joint in bone), center]:
-    if joint not in joints:
-      return f"{joint!r} is not one of the joints"
-  children = [child for child, _ in bones]
-  for child in children:
-    if children.count(child) > 1:
-      return f"{child!r} has more than one parent"
-  roots = [joint for joint in joints if joint not in children]
-  if len(roots) != 1:
-    return f"the bones have {len(roots)} roots ({', '.join(roots)}), not one"
-  reached, parents = set(roots), dict(bones)
-  for joint in joints:
-    path = []
-    while joint not in reached:
-      if joint in path:
-        return f"the bones of {', '.join(path)} make a ring"
-      path.append(joint)
-      joint = parents[joint]
-    reached.update(path)
-  return None
+      f"the name {layout.name!r} is taken by a layout of other joints or bones"
+    )
+  return layout
 
 
 def read(path: str | os.PathLike) -> Skeleton:
   """Reads a layout file, see `parse`."""
-  return parse(pathlib.Path(path).read_text(), str(path))
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+  except UnicodeDecodeError as error:
+    raise errors.ConfigError(f"{path} is no UTF-8 text ({error})") from error
+  return parse(text, str(path))
 
 
 def get(skeleton: str | Skeleton) -> Skeleton:
   """Returns a layout.
 
   Args:
-    skeleton: A layout, the name of one of `LAYOUTS`, the path of a layout file
-      `*.json`, or the text of such a file.
+    skeleton: A layout, the name of one of `LAYOUTS` (`kinect20` and `kinect25`
+      are `ucla` and `ntu`), the path of a layout file `*.json`, or the text of
+      such a file.
 
   Raises:
     ConfigError: If there is no such layout.
@@ -241,8 +206,10 @@ def get(skeleton: str | Skeleton) -> Skeleton:
     return parse(skeleton, "config.skeleton")
   if skeleton.endswith(".json"):
     return read(skeleton)
-  if skeleton not in LAYOUTS:
+  name = layouts.ALIASES.get(skeleton, skeleton)
+  if name not in LAYOUTS:
     raise errors.ConfigError(
-      f"unknown skeleton {skeleton!r}; known: {', '.join(LAYOUTS)}"
+      f"unknown skeleton {skeleton!r}; known: {', '.join(LAYOUTS)}, or the path"
+      " of a layout file *.json"
     )
-  return LAYOUTS[skeleton]
+  return LAYOUTS[name]

@@ -125,6 +125,17 @@ def test_ucla_transforms_equal_reference(golden, modality, part):
     assert_close(ours, data[group][i])
 
 
+@pytest.mark.parametrize("window", [8, 32, 52, 64, 100])
+def test_ucla_test_frames_equal_the_references_rounding(window):
+  """Its frames are NumPy's: linspace in double precision, truncated."""
+  spread = jax.jit(
+    jax.vmap(lambda n: augment.spread_ucla(n, window=window).frames)
+  )
+  lengths = np.arange(1, 2001)
+  expected = [np.linspace(0, n - 1, window).astype(int) for n in lengths]
+  np.testing.assert_array_equal(spread(lengths), expected)
+
+
 def test_ntu_draws_follow_their_distribution():
   keys = jax.random.split(jax.random.key(0), 4000)
   draw = jax.vmap(

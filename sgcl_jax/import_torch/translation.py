@@ -11,6 +11,9 @@ from flax import linen as nn
 from sgcl_jax import errors, models, skeletons
 from sgcl_jax.import_torch import tables
 
+# Those that the reference implementations have.
+REFERENCE_LAYOUTS = (skeletons.NTU, skeletons.UCLA)
+
 
 class Translation(NamedTuple):
   """A translated state dict.
@@ -83,7 +86,7 @@ def _recognise(name, arrays):
         f"not a state dict of {name}:\nmisshapen: {sized} is a single number"
       )
   classes, joints = len(arrays[head]), arrays[key].shape[-1]
-  for layout in skeletons.LAYOUTS.values():
+  for layout in REFERENCE_LAYOUTS:
     if layout.num_joints == joints:
       break
   else:
@@ -103,7 +106,7 @@ def _is_fixed_adjacency(name, key, array):
   return any(
     array.shape == layout.adjacency().shape
     and np.allclose(array, layout.adjacency(), atol=1e-6)
-    for layout in skeletons.LAYOUTS.values()
+    for layout in REFERENCE_LAYOUTS
   )
 
 

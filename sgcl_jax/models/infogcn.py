@@ -63,8 +63,9 @@ def adapt(
       " InfoGCN, and all other k go with joint or joint_motion"
     )
   if k is None:
-    # No joint has a V-th ancestor, so k = V gives the joints themselves.
-    known = skeleton.name in skeletons.LAYOUTS
+    # No joint has a V-th ancestor, so k = V gives the joints themselves; the
+    # authors' 8 does so for their two layouts.
+    known = skeleton.name in ("ntu", "ucla")
     k = 1 if is_bone else 8 if known else skeleton.num_joints
   return {**fields, "k": k}, modality.replace("bone", "joint")
 
@@ -265,7 +266,7 @@ class InfoGcn(nn.Module):
   def _embed(self, x):
     """Embeds coordinates as [N, M, T, V, F] and adds an embedding per joint."""
     relative = relative_to_ancestor(self.skeleton, self.k, self.edges)
-    x = jnp.einsum("uv,nmtvc->nmtuc", relative.astype(x.dtype), x)
+    x = _multiply(relative, x, self.skeleton.dimensions)
     draw = layers.torch_uniform(x.shape[-1])
     x = layers.Dense(self.width, draw, draw, name="embedding")(x)
     position = layers.normal(1.0)
@@ -297,6 +298,21 @@ class InfoGcn(nn.Module):
     bound = math.log(MAX_STDDEV)
     exponent = jnp.where(exponent < bound, exponent, bound)
     return mean + noise * jnp.exp(exponent)
+
+
+def _multiply(matrix, x, dimensions):
+  """Multiplies the joints of [N, M, T, V, C] by a matrix of differences.
+
+  The score of a difference of 2D joints is the mean of their scores, as in
+  `augment.to_modality`.
+  """
+  product = jnp.einsum("uv,nmtvc->nmtuc", matrix.astype(x.dtype), x)
+  if x.shape[-1] == dimensions:
+    return product
+  weights = np.abs(matrix) / np.abs(matrix).sum(axis=1, keepdims=True)
+  means = jnp.einsum("uv,nmtvc->nmtuc", weights.astype(x.dtype), x)
+  is_score = np.arange(x.shape[-1]) >= dimensions
+  return jnp.where(is_score, means, product)
 
 
 def draw_noise(

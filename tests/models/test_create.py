@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, experiment, models, state
+from sgcl_jax import augment, errors, experiment, models, skeletons, state
 from sgcl_jax.devices import parallel
 from sgcl_jax.models import blocks, infogcn
 from tests import fast
@@ -180,6 +180,33 @@ def test_infogcns_input(name):
   np.testing.assert_array_equal(
     bones.sum(1), np.eye(len(bones))[1 if name == "ntu" else 2]
   )
+
+
+@pytest.mark.parametrize("name", skeletons.LAYOUTS)
+def test_infogcns_joints_are_the_joints(name):
+  """Also in a tree deeper than the authors' 8 hops."""
+  layout = skeletons.get(name)
+  for modality in ("joint", "joint_motion"):
+    fields, _ = infogcn.adapt(modality=modality, skeleton=layout, fields={})
+    matrix = infogcn.relative_to_ancestor(layout, fields["k"])
+    np.testing.assert_array_equal(matrix, np.eye(layout.num_joints))
+
+
+def test_infogcns_bones_are_those_of_the_transform():
+  """Scores of 2D joints too: their mean, where the others' are differences."""
+  layout = skeletons.get("coco17")
+  x = np.random.default_rng(0).random((2, 1, 5, 17, 3), np.float32)
+  bones = infogcn._multiply(
+    infogcn.relative_to_ancestor(layout, 1), x, layout.dimensions
+  )
+  for ours, clip in zip(bones, x, strict=True):
+    expected = augment.to_modality(clip.transpose(1, 0, 2, 3), "bone", layout)
+    # The root has no bone: its position for InfoGCN, 0 for the others.
+    assert layout.root == 0
+    np.testing.assert_allclose(
+      ours.transpose(1, 0, 2, 3)[..., 1:, :], expected[..., 1:, :], atol=1e-6
+    )
+    np.testing.assert_array_equal(ours[..., 0, :], clip[..., 0, :])
 
 
 # Variable -> (distribution, its standard deviation or bound) in the references.
