@@ -60,7 +60,8 @@ def test_the_layout_does_not_depend_on_its_file(tiny_config, tmp_path):
   bones = [[str(j), str(j - 1)] for j in range(1, 20)]
   layout = {"name": "chain", "joints": [str(j) for j in range(20)]}
   path = tmp_path / "chain.json"
-  path.write_text(json.dumps({**layout, "bones": bones, "center": "0"}))
+  layout |= {"bones": bones, "center": "0", "dimensions": 3}
+  path.write_text(json.dumps(layout))
   config = tiny_config(skeleton=str(path), **{"data.transform": "ntu"})
   parts = experiment.make(config)
   path.unlink()
