@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NW-UCLA: the JSON skeletons of `all_sqe.tar.xz` or `.zip` to TFRecords.
+"""NW-UCLA: the JSON skeletons of `all_sqe.tar.xz` to TFRecords.
 
 python -m data_prep.nw_ucla --raw data/raw/all_sqe.tar.xz
 
@@ -12,8 +12,6 @@ import lzma
 import pathlib
 import re
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +21,6 @@ from data_prep import class_names, records, tfrecord
 from sgcl_jax import command, errors
 
 ARCHIVE = "all_sqe.tar.xz"
-ZIP = "all_sqe.zip"  # Another archive of the same files.
 NUM_JOINTS = 20
 NUM_CLIPS = {"train": 1020, "test": 464}
 SPLITS = {1: "train", 2: "train", 3: "test"}
@@ -99,14 +96,7 @@ def read_clips(raw: pathlib.Path) -> list[tuple[str, tfrecord.Clip]]:
         pairs[name] = parse_clip(name, data)
       except errors.DataError as error:
         problems.append(f"{path}: {error}")
-  except (
-    EOFError,
-    RuntimeError,  # An encrypted zip, or an unknown compression.
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+  except (EOFError, lzma.LZMAError, tarfile.TarError) as error:
     problems.append(
       f"{source}: the archive is damaged after {len(pairs) + len(problems)} "
       f"files: {error}"
@@ -176,13 +166,13 @@ def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser(
     "data_prep.nw_ucla",
-    f"Converts the skeletons of NW-UCLA ({ARCHIVE} or .zip) to TFRecords.",
+    f"Converts the skeletons of NW-UCLA ({ARCHIVE}) to TFRecords.",
   )
   parser.add_argument(
     "--raw",
     type=pathlib.Path,
     required=True,
-    help=f"{ARCHIVE} or .zip, a directory with it, or what it unpacks to",
+    help=f"{ARCHIVE}, a directory with it, or the directory it unpacks to",
   )
   parser.add_argument(
     "--out",
@@ -244,10 +234,9 @@ def _parse_skeletons(skeletons):
 def _find_source(raw):
   """Returns the archive, or a directory to search for JSON files."""
   if raw.is_file():
-    if not raw.name.lower().endswith((".tar.xz", ".zip")):
+    if not raw.name.endswith(".tar.xz"):
       raise errors.DataError(
-        f"{raw} is not {ARCHIVE} or {ZIP}: unpack it, and pass the directory as"
-        " --raw"
+        f"{raw} is not {ARCHIVE}: unpack it, and pass the directory as --raw"
       )
     return raw
   if not raw.is_dir():
@@ -256,8 +245,7 @@ def _find_source(raw):
       "as --raw"
     )
   # Unpacked files beside the archive are the same clips.
-  archives = [raw / name for name in (ARCHIVE, ZIP) if (raw / name).is_file()]
-  return archives[0] if archives else raw
+  return raw / ARCHIVE if (raw / ARCHIVE).is_file() else raw
 
 
 def _is_clip(path):
@@ -266,12 +254,6 @@ def _is_clip(path):
 
 
 def _read_archive(path) -> Iterator[tuple[str, bytes]]:
-  if path.name.lower().endswith(".zip"):
-    with zipfile.ZipFile(path) as archive:
-      for member in archive.infolist():
-        if _is_clip(pathlib.PurePosixPath(member.filename)):
-          yield member.filename, archive.read(member)
-    return
   with lzma.open(path) as file:
     with tarfile.open(fileobj=file, mode="r|") as archive:
       for member in archive:

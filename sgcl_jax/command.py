@@ -8,23 +8,20 @@ inside `run`.
 
 import argparse
 import contextlib
-import difflib
 import importlib.util
 import json
 import os
 import pathlib
-import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 import sgcl_jax
-from sgcl_jax import errors
+from sgcl_jax import errors, fields
 
 # Printed after a Ctrl-C by commands that can be resumed.
 RESUMABLE = "interrupted; the same command goes on from here"
@@ -128,7 +125,7 @@ class Parser(argparse.ArgumentParser):
       if parsed.config is not None:
         file, _, _ = parsed.config.partition(":")
         parsed.config_name = pathlib.Path(file).stem
-        parsed.config, parsed.overrides = override(
+        parsed.config, parsed.overrides = fields.override(
           load_config(parsed.config), rest
         )
         return parsed
@@ -204,7 +201,10 @@ def load_config(spec: str) -> ConfigDict:
   except Exception as error:
     raise errors.ConfigError(_locate(error, path)) from error
   if not isinstance(config, ConfigDict):
-    raise errors.ConfigError(f"get_config of {path} returns no ConfigDict")
+    hint = "; its `return config` is missing" if config is None else ""
+    raise errors.ConfigError(
+      f"get_config of {path} returns no ConfigDict{hint}"
+    )
   return config
 
 
@@ -218,56 +218,6 @@ def _locate(error, path):
     if os.path.realpath(f.filename) == os.path.realpath(path)
   ]
   return f"{path}, line {lines[-1]}: {text}" if lines else f"{path}: {text}"
-
-
-def override(
-  config: ConfigDict, arguments: Sequence[str]
-) -> tuple[ConfigDict, tuple[str, ...]]:
-  """Sets fields of a config by `--config.<key>=<value>`.
-
-  Returns:
-    The config, and the keys that were set.
-
-  Raises:
-    ConfigError: If a key is unknown or a value has a wrong type, or if there
-      are other arguments.
-  """
-  known = list(_flatten(config))
-  keys = []
-  for argument in arguments:
-    if argument.startswith("--config."):
-      key = argument.removeprefix("--config.").partition("=")[0]
-      if key not in known:
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean config.{close[0]}?" if close else ""
-        raise errors.ConfigError(f"unknown key config.{key}{hint}")
-      if key in ("preset", "start"):  # They set further fields.
-        raise errors.ConfigError(
-          f"{key} is an option after the colon: --config FILE:{key}=..."
-        )
-      keys.append(key)
-    elif re.match(r"-\D", argument):  # Not a negative number: a value.
-      raise errors.ConfigError(f"unknown option {argument.partition('=')[0]}")
-  # Not the global flags: two commands in one process would define them twice.
-  values = flags.FlagValues()
-  argv = ["", *arguments]
-  try:
-    holder = config_flags.DEFINE_config_dict(
-      "config", config, flag_values=values, sys_argv=argv
-    )
-    left = values(argv)[1:]
-  except (flags.Error, ValueError, TypeError) as error:
-    raise errors.ConfigError(_in_one_line(error)) from error
-  if left:
-    raise errors.ConfigError(f"unexpected arguments: {' '.join(left)}")
-  return holder.value, tuple(keys)
-
-
-def _flatten(config, prefix=""):
-  for name, value in config.items():
-    yield f"{prefix}{name}"
-    if isinstance(value, ConfigDict):
-      yield from _flatten(value, f"{prefix}{name}.")
 
 
 def _in_one_line(error):

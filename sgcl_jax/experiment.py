@@ -87,10 +87,10 @@ def make(config: ConfigDict) -> Experiment:
     ConfigError: If no run can use a value; names the key and what it may be.
     DataError: If open fields cannot be filled from the data set's metadata.
   """
-  ranges.check_keys(config)
+  ranges.check(config)
   config = _resolve(config)
-  ranges.check_values(config)
-  layout = skeletons.get(config.skeleton)
+  ranges.check(config)  # The data set may have filled open fields.
+  layout = _get_layout(config.skeleton)
   contrast = _make_contrast(config)
   fields, modality = models.adapt(
     config.backbone,
@@ -120,17 +120,31 @@ def make(config: ConfigDict) -> Experiment:
 def _resolve(config):
   """Returns a copy whose open fields are filled from the data set."""
   config = config.copy_and_resolve_references()
+  with config.unlocked():
+    for key, allowed in ranges.RANGES.items():
+      section, _, name = key.rpartition(".")
+      section = config[section] if section else config
+      if allowed.is_open and name not in section:  # Of an older run.
+        section[name] = None
   names = ("num_classes", "num_persons", "skeleton")
   if any(config[name] is None for name in names):
     found = source.describe(config.data.dir, config.data.prepare)
     for name in names:
       if config[name] is None:
         config[name] = found[name]
-  layout = skeletons.get(config.skeleton)
+  layout = _get_layout(config.skeleton)
   # A file's text, not its name: the run must not depend on that file.
   named = layout.name in skeletons.LAYOUTS
   config.skeleton = layout.name if named else layout.to_json()
   return config
+
+
+def _get_layout(skeleton):
+  try:
+    return skeletons.get(skeleton)
+  except (errors.ConfigError, OSError) as error:
+    text = str(error).removeprefix("config.skeleton: ")
+    raise errors.ConfigError(f"config.skeleton: {text}") from error
 
 
 def find_temperature(config: ConfigDict) -> float:

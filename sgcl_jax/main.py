@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, fields
 from sgcl_jax.runs import workdir
 
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser.parse_args(argv)
   if args.config is None and args.mode == "evaluate" and args.workdir:
     config = ConfigDict(workdir.read_config(args.workdir))
-    config, _ = command.override(config, args.pending)
+    config, _ = fields.override(config, args.pending)
   elif args.mode == "evaluate" and args.config is None:
     raise errors.ConfigError(
       "--workdir is missing: name the directory of a run, or its --config"
@@ -56,8 +56,7 @@ def _run(args, config):
   from sgcl_jax.devices import set_up
   from sgcl_jax.runs import embeddings, scores
 
-  ranges.check_keys(config)
-  ranges.check_values(config)
+  ranges.check(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,

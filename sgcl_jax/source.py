@@ -39,7 +39,7 @@ class Source:
 
   def load_train(self) -> input_pipeline.Clips:
     """Loads the clips to train on; errors as for `load_test`."""
-    return self._load(self.train_split)
+    return self._load("train_split")
 
   def load_test(self) -> input_pipeline.Clips:
     """Loads the clips to evaluate.
@@ -48,7 +48,7 @@ class Source:
       DataError: If the data set is missing, damaged or of another layout; the
         message names the command that prepares it.
     """
-    return self._load(self.test_split)
+    return self._load("test_split")
 
   def num_steps(self, num_clips: int) -> int:
     """Returns the steps of an epoch; an incomplete last batch is dropped.
@@ -64,12 +64,13 @@ class Source:
       )
     return steps
 
-  def _load(self, split):
+  def _load(self, key):
     try:
-      clips = input_pipeline.load(self.data_dir, split)
+      clips = input_pipeline.load(self.data_dir, getattr(self, key))
       self._check(clips)
     except errors.DataError as error:
-      raise _with_remedy(error, self.prepare, self.data_dir) from error
+      keys = f"config.data.dir or config.data.{key}"
+      raise _with_remedy(error, self.prepare, self.data_dir, keys) from error
     return clips
 
   def _check(self, clips):
@@ -106,10 +107,10 @@ def describe(data_dir: str, prepare: str) -> dict[str, Any]:
   try:
     return input_pipeline.describe(data_dir)
   except errors.DataError as error:
-    raise _with_remedy(error, prepare, data_dir) from error
+    raise _with_remedy(error, prepare, data_dir, "config.data.dir") from error
 
 
-def _with_remedy(error, prepare, data_dir):
+def _with_remedy(error, prepare, data_dir, keys):
   return errors.DataError(
-    f"{error}. Prepare it with: {prepare} --out {data_dir}"
+    f"{error}. Prepare it with: {prepare} --out {data_dir}; or set {keys}"
   )

@@ -123,7 +123,10 @@ def init_state(
 def _take_backbone(parts, start):
   """Replaces the initial backbone by the one of the run `init_from`."""
   with contextlib.closing(checkpoint.Checkpoints(parts.init_from)) as origin:
-    variables = origin.restore_model(start.variables(), parts.identity)
+    try:
+      variables = origin.restore_model(start.variables(), parts.identity)
+    except errors.CheckpointError as error:
+      raise errors.CheckpointError(f"config.init_from: {error}") from error
   params = {**start.params, "backbone": variables.pop("params")}
   return start.replace(params=params, **variables)
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import sgcl_jax
-from sgcl_jax import command, errors, models
+from sgcl_jax import command, errors, fields, models
 
 CONFIG = "configs/ctrgcn_ucla.py"
 
@@ -51,7 +51,7 @@ def test_fields_and_options_of_a_config():
     (["--config", CONFIG, "-config.seed=3"], "unknown option -config.seed"),
     (["--speed=3"], "unexpected arguments: --speed=3"),
     (["--config", "absent.py"], "there is no config file absent.py"),
-    (["--config", CONFIG, "--config.batch_size=many"], "batch_size=many"),
+    (["--config", CONFIG, "--config.batch_size=many"], "batch_size='many'"),
     (
       ["--config", CONFIG, "--config.optim.base_rl=1"],
       "unknown key config.optim.base_rl; did you mean config.optim.base_lr?",
@@ -70,7 +70,7 @@ def test_fields_without_a_config():
   args = parse("--config.seed=2")
   with pytest.raises(errors.ConfigError, match="seed=2 needs --config FILE"):
     command.require_config(args)
-  config, keys = command.override(command.load_config(CONFIG), args.pending)
+  config, keys = fields.override(command.load_config(CONFIG), args.pending)
   assert (config.seed, keys) == (2, ("seed",))
 
 
@@ -85,6 +85,7 @@ def test_fields_without_a_config():
     ("def get_config(:\n", "SyntaxError"),
     ("x = 1\n", "has no attribute 'get_config'"),
     ("def get_config():\n  return 3\n", "returns no ConfigDict"),
+    ("def get_config():\n  config = 3\n", "its `return config` is missing"),
   ],
 )
 def test_a_bug_in_a_config_is_located(tmp_path, text, message):
@@ -105,21 +106,58 @@ def test_a_mistake_in_a_config_is_only_told(tmp_path):
     parse("--config", str(path))
 
 
-def test_a_bug_in_a_backbone_keeps_its_traceback(tmp_path, monkeypatch):
-  (tmp_path / "mine_buggy.py").write_text(
-    "def create(**fields):\n  return len(3)\n"
-  )
+MINE = {"num_classes": 2, "skeleton": "ucla", "num_persons": 1}
+
+
+@pytest.fixture
+def write_backbone(tmp_path, monkeypatch):
+  """Returns a writer of modules that can be imported."""
   monkeypatch.syspath_prepend(tmp_path)
-  fields = {"num_classes": 2, "skeleton": "ucla", "num_persons": 1}
+  return lambda name, text: (tmp_path / f"{name}.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+  ("name", "line"),
+  [
+    ("buggy", "len(3)"),
+    # An argument of another call: no mistake of the config.
+    ("strange", "nn.Dense(3, colour=fields['num_classes'])"),
+  ],
+)
+def test_a_bug_in_a_backbone_keeps_its_traceback(write_backbone, name, line):
+  write_backbone(
+    f"mine_{name}",
+    f"from flax import linen as nn\ndef create(**fields):\n  return {line}\n",
+  )
   with pytest.raises(TypeError) as caught:
-    models.create("mine_buggy:create", **fields)
-  last = caught.traceback[-1]
-  assert (last.path.name, last.lineno) == ("mine_buggy.py", 1)  # From 0.
-  (tmp_path / "mine_importing.py").write_text("import absent_package\n")
+    models.create(f"mine_{name}:create", **MINE)
+  frames = [(each.path.name, each.lineno + 1) for each in caught.traceback]
+  assert (f"mine_{name}.py", 3) in frames
+
+
+def test_a_backbone_without_a_field(write_backbone):
+  write_backbone(
+    "mine_strict",
+    "def create(num_classes, skeleton, num_persons):\n  return 3\n"
+    "def create_inner(**fields):\n  return create(**fields)\n",
+  )
+  for function, place in (
+    ("create", "models/__init__.py"),
+    ("create_inner", "mine_strict.py, line 4"),
+  ):
+    with pytest.raises(
+      errors.ConfigError,
+      match=rf"'mine_strict:{function}' takes no config.model.size \(.*{place}",
+    ):
+      models.create(f"mine_strict:{function}", **MINE, size=3)
+
+
+def test_backbones_that_cannot_be_imported(write_backbone):
+  write_backbone("mine_importing", "import absent_package\n")
   with pytest.raises(ModuleNotFoundError, match="absent_package"):
-    models.create("mine_importing:create", **fields)
+    models.create("mine_importing:create", **MINE)
   with pytest.raises(errors.ConfigError, match="unknown backbone 'absent:x'"):
-    models.create("absent:x", **fields)
+    models.create("absent:x", **MINE)
 
 
 @pytest.mark.parametrize(

@@ -242,3 +242,23 @@ def frame(payload):
   length = struct.pack("<Q", len(payload))
   checksums = tfrecord.checksum(length), tfrecord.checksum(payload)
   return length + checksums[0] + payload + checksums[1]
+
+
+def test_what_is_drawn_is_what_the_batches_hold(clips):
+  order = {"seed": 3, "repeats": 2, "batch_size": 7}  # 5 of 96 are dropped.
+  drawn = input_pipeline.count_drawn(clips.labels, 11, num_epochs=2, **order)
+  batches = [
+    batch
+    for epoch in range(2)
+    for batch in input_pipeline.train_batches(clips, epoch=epoch, **order)
+  ]
+  labels = np.concatenate([batch["label"] for batch in batches])
+  index = np.concatenate([batch["index"] for batch in batches])
+  assert len(labels) == 2 * 91
+  rows = np.unique(index) % len(clips)
+  for ours, theirs in (
+    (drawn.clips, clips.labels),
+    (drawn.visits, labels),
+    (drawn.rows, clips.labels[rows]),
+  ):
+    np.testing.assert_array_equal(ours, np.bincount(theirs, minlength=11))

@@ -2,13 +2,14 @@
 """SGD and its schedule against torch's."""
 
 import json
+import pathlib
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from sgcl_jax import optim
+from sgcl_jax import command, optim
 
 # Golden schedule -> (base rate, steps, epochs).
 SCHEDULES = {
@@ -76,3 +77,23 @@ def test_sgd_equals_reference(golden, case, suffix):
       expected = data[f"{case}/momentum_buffer{suffix}/{name}"]
       buffer = optax.tree.get(state, "trace")[name]
       np.testing.assert_allclose(buffer, expected, 0, tolerance)
+
+
+def test_a_schedule_that_the_training_does_not_reach_is_noticed(tiny):
+  def notices(num_epochs, warmup_epochs, *decay_epochs):
+    fields = {
+      "optim.num_epochs": num_epochs,
+      "optim.warmup_epochs": warmup_epochs,
+      "optim.decay_epochs": decay_epochs,
+    }
+    return tiny(**fields).schedule.notices()
+
+  assert notices(6, 6, 3, 5) == []
+  (late,) = notices(6, 1, 5, 6)
+  assert "decay_epochs=(5, 6)" in late and "num_epochs=6" in late
+  (long,) = notices(6, 7, 3)
+  assert "warmup_epochs=7" in long and "num_epochs=6" in long
+  for path in pathlib.Path("configs").glob("[!_]*_*.py"):
+    fields = command.load_config(str(path)).optim
+    epochs = fields.num_epochs, fields.warmup_epochs, *fields.decay_epochs
+    assert notices(*epochs) == [], path

@@ -37,3 +37,15 @@ def create(**fields) -> nn.Module:
 
 def create_featureless(**fields) -> nn.Module:
   return Tiny(sows=False, **fields)
+
+
+class Blocks(Tiny):
+  """The tiny backbone with fields of the shipped ones."""
+
+  graph_block: int = 9
+  width: int = 64
+  sizes: tuple[int, ...] = (1, 2)
+
+
+def create_blocks(**fields) -> nn.Module:
+  return Blocks(**fields)

@@ -57,7 +57,7 @@ def _run(args, config):
   from sgcl_jax.benchmark import measure
   from sgcl_jax.devices import set_up
 
-  ranges.check_values(config)
+  ranges.check(config)
   set_up.configure(
     config.batch_size,
     config.matmul_precision,

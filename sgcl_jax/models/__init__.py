@@ -2,18 +2,27 @@
 """Backbones: `create` builds one by name, `apply_*` call it."""
 
 import importlib
+import re
+import traceback
 from types import ModuleType
 from typing import Any
 
 from flax import linen as nn
 
-from sgcl_jax import errors, skeletons
-from sgcl_jax.models import agcn, ctrgcn, infogcn
+from sgcl_jax import errors, fields, skeletons
+from sgcl_jax.models import agcn, blocks, ctrgcn, infogcn
 from sgcl_jax.models.outputs import STREAMS, Outputs, apply_eval, apply_train
 
 __all__ = ["STREAMS", "Outputs", "adapt", "apply_eval", "apply_train", "create"]
 
 BACKBONES = {"ctrgcn": ctrgcn, "agcn": agcn, "infogcn": infogcn}
+MODULES = {
+  "ctrgcn": blocks.TenBlocks,
+  "agcn": blocks.TenBlocks,
+  "infogcn": infogcn.InfoGcn,
+}
+# Fields of these modules that are no overrides.
+INTERNAL = ("spatial", "temporal", "parent", "name")
 
 
 def create(
@@ -58,17 +67,40 @@ def create(
     ConfigError: If the name or an override is unknown.
   """
   module, function = _find(name)
+  _check_overrides(name, overrides)
+  given = {
+    "num_classes": num_classes,
+    "skeleton": skeletons.get(skeleton),
+    "num_persons": num_persons,
+    **overrides,
+  }
   try:
-    return getattr(module, function)(
-      num_classes=num_classes,
-      skeleton=skeletons.get(skeleton),
-      num_persons=num_persons,
-      **overrides,
-    )
+    return getattr(module, function)(**given)
   except TypeError as error:
-    if "keyword argument" not in str(error):
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if not found or found[1] not in given:
       raise  # A bug of the backbone: its traceback names file and line.
-    raise errors.ConfigError(f"backbone {name!r}: {error}") from error
+    key = f"config.model.{found[1]}" if found[1] in overrides else found[1]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    raise errors.ConfigError(
+      f"backbone {name!r} takes no {key} ({last.filename}, line"
+      f" {last.lineno}: {error})"
+    ) from error
+
+
+def _check_overrides(name, overrides):
+  """Refuses fields that a backbone of this package does not have."""
+  if name not in MODULES:
+    return
+  known = set(MODULES[name].__dataclass_fields__) - set(INTERNAL)
+  for key in overrides:
+    if key not in known:
+      near = fields.suggest(
+        f"model.{key}", [f"model.{k}" for k in sorted(known)]
+      )
+      raise errors.ConfigError(
+        f"backbone {name!r} has no field config.model.{key}{near}"
+      )
 
 
 def adapt(
@@ -108,18 +140,17 @@ def _find(name: str) -> tuple[ModuleType, str]:
   path, _, function = name.partition(":")
   known = ", ".join(BACKBONES)
   remedy = f"known: {known}, or package.module:create for your own"
+  unknown = f"config.backbone: unknown backbone {name!r}"
   try:
     module = importlib.import_module(path)
   except ModuleNotFoundError as error:
     if not error.name or not path.startswith(error.name):
       raise  # An import within the user's module fails.
-    raise errors.ConfigError(
-      f"unknown backbone {name!r} ({error}); {remedy}"
-    ) from error
+    raise errors.ConfigError(f"{unknown} ({error}); {remedy}") from error
   except ValueError as error:  # An empty name.
-    raise errors.ConfigError(f"unknown backbone {name!r}; {remedy}") from error
+    raise errors.ConfigError(f"{unknown}; {remedy}") from error
   if not hasattr(module, function):
     raise errors.ConfigError(
-      f"unknown backbone {name!r} ({path} has no {function!r}); {remedy}"
+      f"{unknown} ({path} has no {function!r}); {remedy}"
     )
   return module, function

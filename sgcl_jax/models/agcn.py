@@ -15,12 +15,13 @@ def create(**fields: Any) -> nn.Module:
   """Returns 2s-AGCN; for the fields see `blocks.TenBlocks`.
 
   Raises:
-    ConfigError: If the width leaves no channel for the embedded joints.
+    ConfigError: If the width leaves no channel for the embedded joints, or if
+      there is no block `graph_block`.
   """
   model = blocks.TenBlocks(
     spatial=AdaptiveGraphConv, temporal=temporal.TemporalConv, **fields
   )
-  blocks.check_width(model.width, minimum=4)
+  blocks.check_fields(model, len(blocks.TEN_BLOCKS), minimum=4)
   return model
 
 

@@ -102,9 +102,6 @@ class TenBlocks(nn.Module):
     Returns:
       logits: [N, L].
       graph: [N, S, V, V] of block `graph_block`, averaged over persons.
-
-    Raises:
-      ConfigError: If there is no such block.
     """
     n, m, _, v, _ = x.shape
     assert (m, v) == (self.num_persons, self.skeleton.num_joints), x.shape
@@ -130,18 +127,26 @@ class TenBlocks(nn.Module):
     return layers.classifier(x.shape[-1], self.num_classes)(x), graph
 
 
-def check_width(width: int, *, minimum: int, multiple: int = 1) -> None:
-  """Raises ConfigError if the layers of a backbone cannot have this width.
+def check_fields(
+  model: nn.Module, num_blocks: int, *, minimum: int, multiple: int = 1
+) -> None:
+  """Raises ConfigError if the layers of a backbone cannot have its fields.
 
   Args:
-    width: Features of the first block.
+    model: Backbone with the fields `width` and `graph_block`.
+    num_blocks: Number of its blocks.
     minimum: Smallest width.
     multiple: What the width must be a multiple of.
   """
-  if width < minimum or width % multiple:
+  if model.width < minimum or model.width % multiple:
     kind = f"a multiple of {multiple}, " if multiple > 1 else ""
     raise errors.ConfigError(
-      f"config.model.width={width} must be {kind}{minimum} or more"
+      f"config.model.width={model.width} must be {kind}{minimum} or more"
+    )
+  if not 0 <= model.graph_block < num_blocks:
+    raise errors.ConfigError(
+      f"config.model.graph_block={model.graph_block} is not one of the blocks 0"
+      f" to {num_blocks - 1}"
     )
 
 
@@ -173,15 +178,7 @@ def encode(
   Returns:
     feature: [N, F], averaged over persons, frames and joints.
     graph: [N, S, V, V], averaged over persons.
-
-  Raises:
-    ConfigError: If there is no such block.
   """
-  if not 0 <= graph_block < len(stack):
-    raise errors.ConfigError(
-      f"graph_block={graph_block} is not one of the blocks 0 to"
-      f" {len(stack) - 1}"
-    )
   block = nn.remat(Block) if remat else Block
   x = x.astype(dtype or x.dtype)
   for i, (features, stride) in enumerate(stack):

@@ -16,14 +16,16 @@ def create(**fields: Any) -> nn.Module:
   """Returns CTR-GCN; for the fields see `blocks.TenBlocks`.
 
   Raises:
-    ConfigError: If the width does not split over the temporal branches.
+    ConfigError: If the width does not split over the temporal branches, or if
+      there is no block `graph_block`.
   """
   model = blocks.TenBlocks(
     spatial=ChannelTopologyConv,
     temporal=temporal.MultiScaleTemporalConv,
     **fields,
   )
-  blocks.check_width(model.width, minimum=4, multiple=4)
+  num_blocks = len(blocks.TEN_BLOCKS)
+  blocks.check_fields(model, num_blocks, minimum=4, multiple=4)
   return model
 
 

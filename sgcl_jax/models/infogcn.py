@@ -21,6 +21,9 @@ STACK += ((256, 2),) + ((256, 1),) * 2
 # the root of the layout. For other layouts both roots are the same.
 ROOTS = {"ntu": 1}
 
+# Hops to the ancestor; more than any tree of joints is deep.
+MAX_K = 10_000
+
 # Upper bound of the noise's factor.
 MAX_STDDEV = 100.0
 
@@ -30,11 +33,12 @@ def create(**fields: Any) -> nn.Module:
 
   Raises:
     ConfigError: If `k` or `edges` is not one that `relative_to_ancestor` takes,
-      or if the layers cannot have the width.
+      if the layers cannot have the width, or if there is no block
+      `graph_block`.
   """
   model = InfoGcn(**fields)
   # Each head needs a channel: an eighth of the features.
-  blocks.check_width(model.width, minimum=8, multiple=4)
+  blocks.check_fields(model, len(STACK), minimum=8, multiple=4)
   relative_to_ancestor(model.skeleton, model.k, model.edges)
   return model
 
@@ -88,17 +92,19 @@ def relative_to_ancestor(
     [V, V]; its product with the joints is the input.
 
   Raises:
-    ConfigError: If k is less than 1 (k = 0 would subtract every joint from
-      itself), or if `edges` is unknown.
+    ConfigError: If k is no number of hops (k = 0 would subtract every joint
+      from itself), or if `edges` is unknown.
   """
-  if k < 1:
+  if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
     raise errors.ConfigError(
-      f"k={k}: InfoGCN's input would be zero; use k=8 for joints, k=1 for bones"
+      f"config.model.k={k!r} must be a whole number from 1 to {MAX_K}: 8 for"
+      " joints, 1 for bones"
     )
   choices = ("parent", "released") if skeleton.name == "ucla" else ("parent",)
   if edges not in choices:
     raise errors.ConfigError(
-      f"edges={edges!r} is not one of {', '.join(choices)} ({skeleton.name})"
+      f"config.model.edges={edges!r} is not one of {', '.join(choices)}"
+      f" ({skeleton.name})"
     )
   root = ROOTS.get(skeleton.name, skeleton.root)
   identity = np.eye(skeleton.num_joints)
@@ -232,9 +238,6 @@ class InfoGcn(nn.Module):
       logits: [N, L].
       graph: [N, S, V, V], the attention maps of block `graph_block`, averaged
         over persons and frames (App. 6.1 of SkeletonGCL).
-
-    Raises:
-      ConfigError: If there is no such block.
     """
     n, m, _, v, _ = x.shape
     assert (m, v) == (self.num_persons, self.skeleton.num_joints), x.shape

@@ -46,7 +46,7 @@ def default_name(config_name: str, record: dict[str, Any]) -> str:
     parts.append(variant)
   if record["preset"] != "paper":
     parts.append(record["preset"])
-  if record["start"] != "auto":
+  if record["start"] not in ("auto", None):  # None: of an older run.
     parts.append(record["start"])
   return "_".join(parts)
 

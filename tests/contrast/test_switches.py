@@ -32,7 +32,9 @@ def refuse(config, *patterns):
 
 @pytest.mark.parametrize(("key", "value"), REFUSED.items())
 def test_unknown_choices_are_refused(tiny_config, key, value):
-  refuse(tiny_config(**{key: value}), f"config.{key}='{value}'", "not one of")
+  refuse(
+    tiny_config(**{key: value}), f"config.{key}='{value}'", "must be one of"
+  )
 
 
 @pytest.mark.parametrize(

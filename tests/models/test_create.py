@@ -158,11 +158,12 @@ def test_random_layers_draw_per_clip(backbone, shallow, x64):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"k": 0}, "k=0: InfoGCN's input would be zero"),
+    ({"k": 0}, "config.model.k=0 must be a whole number from 1"),
+    ({"k": "a"}, "config.model.k='a' must be"),
     ({"k": -1}, "k=-1"),
     ({"edges": "child"}, "edges='child' is not one of parent, released"),
     ({"skeleton": "ntu", "edges": "released"}, "'released' is not one of"),
-    ({"heads": 3}, "backbone 'infogcn'.*heads"),
+    ({"heads": 3}, "'infogcn' has no field config.model.heads"),
   ],
 )
 def test_impossible_fields_of_infogcn(fields, message):
