@@ -220,6 +220,8 @@ def ucla(config: ConfigDict, modality: str) -> None:
 def custom(config: ConfigDict, modality: str) -> None:
   """Sets your own data (docs/CUSTOM_DATA.md), with the recipe of NTU RGB+D.
 
+  Unlike there, frames in which nobody is seen count as frames of the clip.
+
   Classes, persons and joint layout are read from the data set's metadata.
   """
   _ntu(config, "custom", None, "all", modality)
@@ -229,6 +231,7 @@ def custom(config: ConfigDict, modality: str) -> None:
   config.data.prepare = "python -m data_prep.custom --raw DIR --layout FILE"
   config.data.train_split = "train"
   config.data.test_split = "test"
+  config.data.transform = "whole"
   config.contrast.temperature = 0.8  # Ours.
 
 

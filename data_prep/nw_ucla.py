@@ -17,10 +17,11 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from data_prep import class_names, records, tfrecord
+from data_prep import class_names, problems, records, tfrecord, walk
 from sgcl_jax import command, errors
 
 ARCHIVE = "all_sqe.tar.xz"
+SUFFIX = ".json"
 NUM_JOINTS = 20
 NUM_CLIPS = {"train": 1020, "test": 464}
 SPLITS = {1: "train", 2: "train", 3: "test"}
@@ -69,11 +70,14 @@ def parse_clip(name: str, data: bytes) -> tuple[str, tfrecord.Clip]:
   return SPLITS[camera], tfrecord.Clip(name, label, skeleton)
 
 
-def read_clips(raw: pathlib.Path) -> list[tuple[str, tfrecord.Clip]]:
+def read_clips(
+  raw: pathlib.Path, passed: collections.Counter
+) -> list[tuple[str, tfrecord.Clip]]:
   """Reads all clips of the archive, or of the directory of its files.
 
   Args:
     raw: The archive, a directory with the archive, or its unpacked files.
+    passed: Is increased by the files that are passed over, by kind.
 
   Returns:
     Pairs of split and clip, sorted by name.
@@ -81,29 +85,35 @@ def read_clips(raw: pathlib.Path) -> list[tuple[str, tfrecord.Clip]]:
   Raises:
     DataError: There is nothing to read, or files are broken; names each.
   """
-  pairs = {}
-  problems = []
+  pairs, first = {}, {}
+  broken = []
   source = _find_source(raw)
-  files = _read_archive(source) if source.is_file() else _read_tree(source)
+  read = _read_archive if source.is_file() else _read_tree
   try:
     for path, data in tqdm.tqdm(
-      files, total=sum(NUM_CLIPS.values()), unit="clip", disable=None
+      read(source, passed),
+      total=sum(NUM_CLIPS.values()),
+      unit="clip",
+      disable=None,
     ):
       name = pathlib.PurePath(path).stem
       try:
         if name in pairs:
-          raise errors.DataError("a second file of this name")
+          raise errors.DataError(
+            f"another file of this name, after {first[name]}"
+          )
+        first[name] = path
         pairs[name] = parse_clip(name, data)
       except errors.DataError as error:
-        problems.append(f"{path}: {error}")
+        broken.append(f"{path}: {error}")
   except (EOFError, lzma.LZMAError, tarfile.TarError) as error:
-    problems.append(
-      f"{source}: the archive is damaged after {len(pairs) + len(problems)} "
+    broken.append(
+      f"{source}: the archive is damaged after {len(pairs) + len(broken)} "
       f"files: {error}"
     )
-  if problems:
+  if broken:
     raise errors.DataError(
-      records.list_problems(problems)
+      problems.describe(broken)
       + f"\nFetch {ARCHIVE} again, and pass it as --raw."
     )
   if not pairs:
@@ -133,7 +143,8 @@ def convert(
     DataError: Raw files are broken or missing, or `out` is taken.
   """
   records.check_out(out, overwrite)
-  pairs = read_clips(raw)
+  passed = collections.Counter()
+  pairs = read_clips(raw, passed)
   counts = collections.Counter(split for split, _ in pairs)
   found, wanted = (
     ", ".join(f"{numbers[split]:,} {split}" for split in NUM_CLIPS)
@@ -159,7 +170,7 @@ def convert(
     ),
     overwrite=overwrite,
   )
-  _print_summary(pairs, out, found)
+  _print_summary(pairs, out, found, passed)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -248,29 +259,24 @@ def _find_source(raw):
   return raw / ARCHIVE if (raw / ARCHIVE).is_file() else raw
 
 
-def _is_clip(path):
-  # macOS adds "._a01_..." beside each file it packs.
-  return path.suffix == ".json" and not path.name.startswith(".")
-
-
-def _read_archive(path) -> Iterator[tuple[str, bytes]]:
+def _read_archive(path, passed) -> Iterator[tuple[str, bytes]]:
   with lzma.open(path) as file:
     with tarfile.open(fileobj=file, mode="r|") as archive:
       for member in archive:
-        if member.isfile() and _is_clip(pathlib.PurePosixPath(member.name)):
+        name = pathlib.PurePosixPath(member.name)
+        if member.isfile() and walk.is_wanted(name, (SUFFIX,), passed):
           yield member.name, archive.extractfile(member).read()
     # tarfile takes a broken header for the end: lzma checks the rest.
     while file.read(1 << 20):
       pass
 
 
-def _read_tree(root) -> Iterator[tuple[str, bytes]]:
-  for path in sorted(root.rglob("*.json")):
-    if path.is_file() and _is_clip(path):
-      yield str(path), path.read_bytes()
+def _read_tree(root, passed) -> Iterator[tuple[str, bytes]]:
+  for path in walk.files(root, (SUFFIX,), passed):
+    yield str(path), path.read_bytes()
 
 
-def _print_summary(pairs, out, found):
+def _print_summary(pairs, out, found, passed):
   counts = collections.Counter((split, clip.label) for split, clip in pairs)
   lengths = np.array([len(clip.skeleton) for _, clip in pairs])
   print(f"{'label':>5}  {'class':22}  {'train':>5}  {'test':>5}")
@@ -282,6 +288,8 @@ def _print_summary(pairs, out, found):
     f"frames  {lengths.min()} shortest, {np.median(lengths):g} median, "
     f"{lengths.max()} longest"
   )
+  if passed:
+    print(f"left    {walk.describe(passed)}")
   print(f"wrote   {out}")
   print(
     "next    python -m sgcl_jax.main --config configs/ctrgcn_ucla.py"

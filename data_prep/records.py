@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep import tfrecord
+from data_prep import problems, tfrecord
 from sgcl_jax import errors
+from sgcl_jax.runs import files
 
 SHARD_BYTES = 128 * 1024**2
 
@@ -24,7 +25,7 @@ DATASET_FILES = (
   "dataset_info.json",
   "metadata.json",
   "features.json",
-  "report.json",
+  problems.REPORT,
   "*.labels.txt",
 )
 
@@ -107,6 +108,7 @@ def write_dataset(
   about: Description,
   *,
   overwrite: bool = False,
+  report: Mapping[str, Any] | None = None,
   shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, int]:
   """Writes a data set whole or not at all.
@@ -121,6 +123,7 @@ def write_dataset(
       exist. If the iterable raises, nothing is left behind.
     about: Description of the clips.
     overwrite: Replace an existing data set, once the new one is complete.
+    report: Content of `problems.REPORT`, a file beside the records.
     shard_bytes: Approximate size of one file.
 
   Returns:
@@ -139,6 +142,8 @@ def write_dataset(
     shards = _write_shards(partial, checked, shard_bytes)
     if not shards:
       raise errors.DataError(f"there is no clip to write to {out}")
+    if report is not None:
+      files.write_json(partial / problems.REPORT, report)
     finish(partial, out, shards, about, overwrite=overwrite)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
@@ -188,22 +193,6 @@ def finish(
       if name.exists():
         os.rename(name, path)
     raise
-
-
-def list_problems(
-  problems: Sequence[str],
-  rest: str = ", nothing was written",
-  most: int | None = None,
-) -> str:
-  """Returns the message that refuses broken files.
-
-  Args:
-    problems: A line for each.
-    rest: What became of the others.
-    most: How many lines to show; all by default.
-  """
-  files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
-  return "\n  ".join([f"{files} broken{rest}:", *problems[:most]])
 
 
 def _check_clips(

@@ -291,7 +291,7 @@ def write(
   try:
     for name in tqdm.tqdm(clip_names, unit="clip", disable=None):
       text = skeleton_text(clip(name, seed=seed))
-      (partial / f"{name}.skeleton").write_text(text)
+      (partial / f"{name}.skeleton").write_text(text, encoding="utf-8")
     partial.chmod(0o755)  # mkdtemp keeps others out.
     partial.replace(out)
   except BaseException:

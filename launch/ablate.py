@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         refused.append(f"{row.name}, seed {seed}: {error}")
         print(refused[-1], flush=True)
       _write(out, args.table, table, summaries)
-  print("\n" + (out / f"table{args.table}.md").read_text(), end="")
+  print(
+    "\n" + (out / f"table{args.table}.md").read_text(encoding="utf-8"), end=""
+  )
   if refused:
     raise errors.TrainingError("\n".join(["rows are missing", *refused]))
 
@@ -131,7 +133,7 @@ def _find_summary(parts, path):
 
   if not (path / workdir.SUMMARY).exists():
     return None
-  summary = json.loads((path / workdir.SUMMARY).read_text())
+  summary = json.loads((path / workdir.SUMMARY).read_text(encoding="utf-8"))
   try:
     saved = checkpoint.read_metadata(path)
   except errors.CheckpointError:
@@ -166,7 +168,7 @@ def _write(out, number, table, summaries):
   files.write_text(out / f"table{number}.md", text)
   with (
     files.replacing(out / f"table{number}.csv") as partial,
-    partial.open("w", newline="") as file,
+    partial.open("w", newline="", encoding="utf-8") as file,
   ):
     writer = csv.DictWriter(file, rows[0].keys())
     writer.writeheader()

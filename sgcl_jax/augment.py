@@ -239,7 +239,8 @@ def make_transform(
   """Builds the function from padded clips to network inputs.
 
   Args:
-    name: `ntu` (crop, resize, rotate) or `ucla` (rotate, scale, sample).
+    name: `ntu` (crop, resize, rotate), `ucla` (rotate, scale, sample), or
+      `whole`: as `ntu`, but all-zero frames count as frames of the clip.
     modality: One of `MODALITIES`.
     window: Frames of the network input.
     layout: Joint layout.
@@ -252,7 +253,11 @@ def make_transform(
   Raises:
     ConfigError: If the transform or the modality is unknown.
   """
-  transforms = {"ntu": _transform_ntu, "ucla": _transform_ucla}
+  transforms = {
+    "ntu": _transform_ntu,
+    "ucla": _transform_ucla,
+    "whole": _transform_whole,
+  }
   for what, value, known in (
     ("transform", name, transforms),
     ("modality", modality, MODALITIES),
@@ -264,7 +269,7 @@ def make_transform(
   if name == "ucla" and layout.dimensions == 2:
     raise errors.ConfigError(
       "config.data.transform=ucla turns clips in space; 2D joints need"
-      " transform=ntu"
+      " transform=whole"
     )
 
   def transform(skeleton, num_frames, keys):
@@ -282,8 +287,13 @@ def make_transform(
 
 
 def _transform_ntu(clip, num_frames, key, window, layout, max_angle):
-  del num_frames  # As released: all-zero frames inside a clip do not count.
+  del num_frames
+  # As released: where inner frames are all zero, the last ones are lost.
   num_frames = count_frames(clip)
+  return _transform_whole(clip, num_frames, key, window, layout, max_angle)
+
+
+def _transform_whole(clip, num_frames, key, window, layout, max_angle):
   if key is None:
     draw = center_ntu(num_frames)
   else:

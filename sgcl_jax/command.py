@@ -9,6 +9,7 @@ inside `run`.
 import argparse
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -45,6 +46,10 @@ def run(
   # SystemExit runs the clean-up code, so that a scheduler's SIGTERM leaves
   # nothing half-written.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  for stream in (sys.stdout, sys.stderr):
+    # What a terminal cannot show must not end a command that has done its work.
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
   try:
     main()
   except errors.UserError as error:

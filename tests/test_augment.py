@@ -190,3 +190,22 @@ def test_unknown_names_are_refused():
     make_transform("x", "joint", 8)
   with pytest.raises(ValueError, match="unknown modality 'velocity'"):
     make_transform("ntu", "velocity", 8)
+
+
+def test_empty_frames_count_as_frames_of_the_clip_only_where_wanted():
+  """`whole` equals `ntu` where no frame is empty."""
+  clip = np.random.default_rng(0).normal(size=(1, 90, 2, 25, 3))
+  clip = clip.astype(np.float32)
+  lengths = np.array([80])
+  clip[:, 80:] = 0  # Padding.
+  keys = jax.random.split(jax.random.key(0), 1)
+  ntu, whole = (make_transform(name, "joint", 64) for name in ("ntu", "whole"))
+  for key in (None, keys):
+    np.testing.assert_array_equal(
+      whole(clip, lengths, key), ntu(clip, lengths, key)
+    )
+  clip[:, :50] = 0
+  assert not ntu(clip, lengths, None).any()
+  assert (
+    np.asarray(whole(clip, lengths, None)).any(axis=(0, 1, 3, 4))[45:].all()
+  )

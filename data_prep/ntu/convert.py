@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import tqdm
 
-from data_prep import records
+from data_prep import problems, records
 from data_prep.ntu import (
   actors,
   raw_set,
@@ -85,7 +85,7 @@ def convert(
       shutil.rmtree(work)
       report.refuse(content["broken"], "nothing was written", "")
     written = _drop_empty(parts, results)
-    files.write_json(work / shards.DATA / report.NAME, content)
+    files.write_json(work / shards.DATA / problems.REPORT, content)
     about = _describe(wanted, options)
     records.finish(
       work / shards.DATA, out, written, about, overwrite=options.overwrite
@@ -94,7 +94,7 @@ def convert(
   config = _next_config(wanted, content, options.alignment)
   report.show(wanted, content, out, config)
   if content["broken"]:
-    details = f", see {out / report.NAME}"
+    details = f", see {out / problems.REPORT}"
     report.refuse(content["broken"], f"the others are in {out}", details)
 
 
@@ -186,7 +186,7 @@ def _plan(wanted, found, work, options):
   ]
   plan = json.dumps([dataclasses.astuple(part) for part in parts], default=str)
   path = work / "plan.json"
-  if path.exists() and path.read_text() != plan:
+  if path.exists() and path.read_text(encoding="utf-8") != plan:
     print("starting again: the raw files or the options have changed")
     shutil.rmtree(data, ignore_errors=True)
     shutil.rmtree(results, ignore_errors=True)

@@ -5,6 +5,7 @@ The official archives are read in place: those of NTU RGB+D 120 unpack to about
 30 GB.
 """
 
+import collections
 import functools
 import lzma
 import os
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from data_prep import walk
 from sgcl_jax import errors
 
 SUFFIX = ".skeleton"
@@ -43,12 +45,14 @@ class RawFile(NamedTuple):
     return f"{self.path}/{self.member}" if self.member else self.path
 
 
-def find(raws: Sequence[pathlib.Path]) -> Iterator[RawFile]:
+def find(
+  raws: Sequence[pathlib.Path], passed: collections.Counter
+) -> Iterator[RawFile]:
   """Lists the raw files in directories and archives.
 
   Args:
-    raws: Directories, which may hold archives too, or `.zip` files. Hidden
-      files are left out: macOS adds "._S001..." beside each file it packs.
+    raws: Directories, which may hold archives too, or `.zip` files.
+    passed: Is increased by the files that are passed over, by kind.
 
   Yields:
     The files, those of one directory or archive by name.
@@ -63,11 +67,12 @@ def find(raws: Sequence[pathlib.Path]) -> Iterator[RawFile]:
         " their .zip archive, as --raw"
       )
     # Absolute: a resumed conversion may spell the same path in another way.
-    for path in _walk(pathlib.Path(os.path.abspath(raw)), set()):
-      if path.suffix == SUFFIX:
+    root = pathlib.Path(os.path.abspath(raw))
+    for path in walk.files(root, (SUFFIX, ".zip"), passed):
+      if path.suffix.lower() == SUFFIX:
         yield RawFile(str(path), "", *_size_and_time(path))
-      elif path.suffix == ".zip" or path == pathlib.Path(os.path.abspath(raw)):
-        yield from _list_archive(path)
+      else:
+        yield from _list_archive(path, passed)
 
 
 def read(file: RawFile) -> bytes:
@@ -92,20 +97,6 @@ def read(file: RawFile) -> bytes:
     raise errors.DataError(f"cannot be read ({error})") from error
 
 
-def _walk(path, seen):
-  """Yields all files below a directory, or the file itself."""
-  if not path.is_dir():
-    yield path
-    return
-  real = os.path.realpath(path)
-  if real in seen:  # A link may lead back.
-    return
-  seen.add(real)
-  for entry in sorted(path.iterdir()):
-    if not entry.name.startswith("."):
-      yield from _walk(entry, seen)
-
-
 def _size_and_time(path):
   try:
     status = path.stat()
@@ -120,7 +111,7 @@ def _open(path, modified):
   return zipfile.ZipFile(path)
 
 
-def _list_archive(path):
+def _list_archive(path, passed):
   try:
     _, modified = _size_and_time(path)
     with zipfile.ZipFile(path) as archive:
@@ -131,7 +122,5 @@ def _list_archive(path):
     ) from error
   for info in members:
     name = pathlib.PurePosixPath(info.filename)
-    if info.is_dir() or name.name.startswith("."):
-      continue
-    if name.suffix == SUFFIX:
+    if not info.is_dir() and walk.is_wanted(name, (SUFFIX,), passed):
       yield RawFile(str(path), info.filename, info.file_size, modified)

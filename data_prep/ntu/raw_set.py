@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which raw files belong to NTU RGB+D 60 or 120, and to which cell."""
 
+import collections
 import dataclasses
 import functools
 import pathlib
@@ -45,7 +46,7 @@ class RawSet:
   def missing(self) -> frozenset[str]:
     """Names that the set's authors list as incomplete."""
     path = pathlib.Path(__file__).with_name(f"{self.name}_missing.txt")
-    return frozenset(path.read_text().split())
+    return frozenset(path.read_text(encoding="utf-8").split())
 
 
 @dataclasses.dataclass
@@ -57,6 +58,7 @@ class Found:
     incomplete: Names left out because the authors list them as incomplete.
     num_others: Number of files of a larger set.
     num_copies: Number of further files of the same name and size.
+    passed: Files that were passed over by their names, by kind.
     problems: A line for each broken file.
   """
 
@@ -64,6 +66,9 @@ class Found:
   incomplete: list[str] = dataclasses.field(default_factory=list)
   num_others: int = 0
   num_copies: int = 0
+  passed: collections.Counter = dataclasses.field(
+    default_factory=collections.Counter
+  )
   problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -78,7 +83,7 @@ def find(wanted: RawSet, raws: Sequence[pathlib.Path]) -> Found:
     DataError: There are none.
   """
   found = Found()
-  for file in raw_files.find(raws):
+  for file in raw_files.find(raws, found.passed):
     try:
       name = skeleton_file.parse_name(file.stem)
     except errors.DataError as error:

@@ -9,13 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import records
+from data_prep import problems, walk
 from data_prep.ntu import raw_set
 from sgcl_jax import errors, splits
-
-NAME = "report.json"
-# How many broken files are printed; all are in the report.
-NUM_SHOWN = 20
 
 
 def make(
@@ -66,6 +62,7 @@ def make(
     "listed_as_incomplete": found.incomplete,
     "of_a_larger_set": found.num_others,
     "copies": found.num_copies,
+    "passed_over": dict(found.passed),
     "broken": [*found.problems, *broken],
     "unusual": notes,
   }
@@ -97,28 +94,21 @@ def show(
     print(f"left    {report['of_a_larger_set']:,} of NTU RGB+D 120 alone")
   if report["copies"]:
     print(f"left    {report['copies']:,} copies of the same files")
-  for what, count in _count_notes(report["unusual"]).items():
+  if report["passed_over"]:
+    passed = collections.Counter(report["passed_over"])
+    print(f"left    {walk.describe(passed)}")
+  for what, count in problems.count_notes(report["unusual"].values()).items():
     print(f"notice  {count:,} clips: {what}")
   if not report["complete"]:
     print(
       f"notice  the official set has {wanted.num_clips:,} clips; figures will"
       " not compare with others'"
     )
-  print(f"wrote   {out} (details: {NAME})")
+  print(f"wrote   {out} (details: {problems.REPORT})")
   print(
     f"next    python -m sgcl_jax.main --config configs/{config}.py"
     f" --config.data.dir={shlex.quote(str(out))}"
   )
-
-
-def _count_notes(unusual):
-  """Counts clips by note, ignoring the numbers in the notes."""
-  counts = collections.Counter()
-  for notes in unusual.values():
-    counts.update(
-      {" ".join(w for w in note.split() if not w.isdigit()) for note in notes}
-    )
-  return counts
 
 
 def refuse(broken: Sequence[str], rest: str, details: str) -> None:
@@ -129,7 +119,5 @@ def refuse(broken: Sequence[str], rest: str, details: str) -> None:
     rest: What became of the others.
     details: Where to find all lines, if more than a few are broken.
   """
-  text = records.list_problems(broken, f" and left out, {rest}", NUM_SHOWN)
-  if len(broken) > NUM_SHOWN:
-    text += f"\n  and {len(broken) - NUM_SHOWN} more{details}"
+  text = problems.describe(broken, f" and left out, {rest}", details)
   raise errors.DataError(f"{text}\nFetch them again.")

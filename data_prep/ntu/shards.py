@@ -46,7 +46,7 @@ class Shard:
 
   def read_result(self) -> dict[str, Any]:
     """Returns what `write` returned."""
-    return json.loads(self.result_path.read_text())
+    return json.loads(self.result_path.read_text(encoding="utf-8"))
 
 
 def read_clip(

@@ -74,7 +74,7 @@ def _run(args, config):
 def _read(path, setting):
   """Returns the figures of an earlier run; refuses another setting."""
   try:
-    with open(path) as file:
+    with open(path, encoding="utf-8-sig") as file:
       earlier = json.load(file)
     theirs = {name: earlier[name] for name in setting}
   except (OSError, ValueError, KeyError, TypeError) as error:

@@ -49,7 +49,7 @@ def claim(directory: pathlib.Path, refusal: errors.UserError) -> Iterator[None]:
     directory: An existing directory; the lock is a file `lock` in it.
     refusal: Error to raise if another process holds the lock.
   """
-  with (directory / "lock").open("w") as lock:
+  with (directory / "lock").open("w", encoding="utf-8") as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -19,7 +19,9 @@ class Recorder:
     """Opens the record of a run and drops the lines after `step`."""
     _truncate(pathlib.Path(workdir), step)
     path = pathlib.Path(workdir) / NAME
-    self._file = path.open("a", buffering=1)  # By line, for tail -f.
+    self._file = path.open(
+      "a", buffering=1, encoding="utf-8"
+    )  # By line, for tail -f.
     self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
 
   def write(self, split: str, step: int, epoch: int, **values: float) -> None:
@@ -52,7 +54,7 @@ def _lines(workdir):
   path = workdir / NAME
   if not path.exists():
     return []
-  lines = path.read_text().splitlines(keepends=True)
+  lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
   return [line for line in lines if line.endswith("\n")]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from configs import agcn_custom, ctrgcn_custom, infogcn_custom
 from data_prep import custom
+from data_prep.clips import reader
 from sgcl_jax import (
   augment,
   errors,
@@ -48,7 +49,9 @@ def write_clip(path, clip, label="wave", split="train"):
 def layout(tmp_path):
   def write(**changes):
     path = tmp_path / "arm.json"
-    path.write_text(json.dumps({**ARM, **changes}))
+    content = {**ARM, **changes}
+    content = {key: x for key, x in content.items() if x is not ...}
+    path.write_text(json.dumps(content))
     return path
 
   return write
@@ -68,8 +71,13 @@ def raw(tmp_path):
 
 
 def convert(raw, layout, out, *args):
-  custom.main(
-    ["--raw", str(raw), "--layout", str(layout), "--out", str(out), *args]
+  args = ["--raw", raw, "--layout", layout, "--out", out, *args]
+  custom.main([str(arg) for arg in args])
+
+
+def read(path, layout, **options):
+  return reader.read_clip(
+    path, reader.Options(skeletons.read(layout), **options)
   )
 
 
@@ -103,8 +111,7 @@ def test_2d_joints_get_a_score_and_keep_it(raw, layout, tmp_path):
   clip = make_clip(0, channels=2)
   clip[3, 0, 2] = 0
   write_clip(path, clip[:, 0])
-  flat = skeletons.read(layout(dimensions=2))
-  skeleton, label, split = custom.read_clip(path, flat)
+  skeleton, label, split = read(path, layout(dimensions=2))[1:4]
   assert (label, split) == ("wave", "train")
   present = clip.any(-1)
   np.testing.assert_array_equal(skeleton[..., 2], present)
@@ -113,8 +120,10 @@ def test_2d_joints_get_a_score_and_keep_it(raw, layout, tmp_path):
   np.testing.assert_array_equal(skeleton[..., :2][present], expected[present])
   scored = np.concatenate([clip, abs(make_clip(1, channels=1))], axis=-1)
   write_clip(path, scored)
-  skeleton, _, _ = custom.read_clip(path, flat)
-  np.testing.assert_array_equal(skeleton[..., 2], scored[..., 2])
+  skeleton = read(path, layout(dimensions=2)).skeleton
+  # A detector's score of a joint that it did not find says nothing.
+  np.testing.assert_array_equal(skeleton[..., 2], scored[..., 2] * present)
+  assert not skeleton[3, 0, 2].any()
 
 
 def test_scores_survive_training_transforms(layout):
@@ -125,12 +134,14 @@ def test_scores_survive_training_transforms(layout):
   clip = np.abs(make_clip(0))[None]
   clip[..., 2] = 0.25
   for modality in augment.MODALITIES:
-    transform = make("ntu", modality=modality, max_angle=0.5)
+    transform = make("whole", modality=modality, max_angle=0.5)
     keys = jax.random.split(jax.random.key(0), 1)
     out = np.asarray(transform(clip, np.array([9]), keys))[0, 0]  # [T, V, C]
     scores = out[:-1, :, 2] if "motion" in modality else out[..., 2]
     np.testing.assert_allclose(scores, 0.25, rtol=1e-6)
-  with pytest.raises(errors.ConfigError, match="2D joints need transform=ntu"):
+  with pytest.raises(
+    errors.ConfigError, match="2D joints need transform=whole"
+  ):
     make("ucla", modality="joint", max_angle=60.0)
 
 
@@ -138,9 +149,9 @@ BROKEN = {
   "joints": (make_clip(0)[:, :, :3], "3 joints, but the layout arm has 4"),
   "channels": (make_clip(0)[..., :2], "2 channels, not 3"),
   "shape": (make_clip(0)[0, 0], r"shape \(4, 3\)"),
-  "empty": (make_clip(0)[:0], "shape"),
-  "nan": (np.full((2, 1, 4, 3), np.nan), "frame 0 has a number"),
-  "absent": (np.zeros((2, 1, 4, 3)), "the first person has no shoulder"),
+  "empty": (make_clip(0)[:0], "without frames"),
+  "nan": (np.full((2, 1, 4, 3), np.nan), "nobody is seen"),
+  "absent": (np.zeros((2, 1, 4, 3)), "nobody is seen"),
   "words": (np.array([["a"]]), "no array of numbers"),
 }
 
@@ -150,13 +161,13 @@ BROKEN = {
 def test_a_label_that_is_no_name_is_refused(label, suffix, layout, tmp_path):
   write_clip(tmp_path / f"bad{suffix}", make_clip(0), label)
   with pytest.raises(errors.DataError, match="not the name of a class"):
-    custom.read_clip(tmp_path / f"bad{suffix}", skeletons.read(layout()))
+    read(tmp_path / f"bad{suffix}", layout())
 
 
 def test_3d_joints_are_no_2d_joints_with_scores(layout, tmp_path):
   write_clip(tmp_path / "bad.npz", -np.abs(make_clip(0)))
   with pytest.raises(errors.DataError, match="a score is negative"):
-    custom.read_clip(tmp_path / "bad.npz", skeletons.read(layout(dimensions=2)))
+    read(tmp_path / "bad.npz", layout(dimensions=2))
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -183,10 +194,147 @@ def test_broken_files_are_listed(raw, layout, tmp_path):
     "a.npz: cannot be read",
     "b.json: cannot be read",
     "c.json: split is missing",
-    "d.npz: split is 'valid', not train or test",
-    "clip_00.npz: a second file of this name",
+    "d.npz: split is 'valid', not one of train, val, test",
+    f"more/clip_00.npz: another file of the name clip_00, after {raw}/clip_00",
   ):
     assert part in message
+
+
+def test_many_broken_files(raw, layout, tmp_path, capsys):
+  """Twenty are shown; --skip_broken converts the others and lists all."""
+  for i in range(25):
+    (raw / f"bad_{i:02}.json").write_text("{")
+  with pytest.raises(errors.DataError) as error:
+    convert(raw, layout(), tmp_path / "out")
+  lines = str(error.value).splitlines()
+  assert "25 files are broken, nothing was written" in lines[0]
+  assert len(lines) == 22 and "and 5 more; --skip_broken" in lines[-1]
+  assert not (tmp_path / "out").exists()
+  convert(raw, layout(), tmp_path / "out", "--skip_broken")
+  assert "notice  25 broken files are left out" in capsys.readouterr().out
+  report = json.loads((tmp_path / "out" / "report.json").read_text())
+  assert report["clips"] == 40 and len(report["broken"]) == 25
+  assert "bad_24.json: cannot be read" in report["broken"][-1]
+
+
+def test_what_is_no_clip_is_passed_over(raw, layout, tmp_path, capsys):
+  """A layout inside --raw, other suffixes; linked folders are followed."""
+  path = layout()
+  path.rename(raw / "arm.json")
+  (raw / "notes.txt").touch()
+  (tmp_path / "elsewhere").mkdir()
+  write_clip(tmp_path / "elsewhere" / "far.npz", make_clip(0))
+  (raw / "elsewhere").symlink_to(tmp_path / "elsewhere")
+  write_clip(raw / "upper.npz", make_clip(0))
+  (raw / "upper.npz").rename(raw / "upper.NPZ")
+  convert(raw, raw / "arm.json", tmp_path / "out")
+  out = capsys.readouterr().out
+  assert "clips   42 of 2 classes" in out
+  assert "left    2 other files (1 .txt, 1 layout)" in out
+
+
+def test_a_clip_without_its_center(raw, layout, tmp_path, capsys):
+  clip = make_clip(0, persons=2)
+  clip[:, 0, 0] = np.nan
+  clip[0] = clip[1, 1] = np.nan
+  write_clip(raw / "odd.npz", clip)
+  found = read(raw / "odd.npz", layout())
+  origin = clip[1, 0, 1:].mean(axis=0)
+  expected = np.nan_to_num(clip - origin)
+  np.testing.assert_allclose(found.skeleton, expected, atol=1e-6)
+  convert(raw, layout(), tmp_path / "out")
+  out = capsys.readouterr().out
+  assert "notice  1 clip: the first person has no shoulder, the center" in out
+  report = json.loads((tmp_path / "out" / "report.json").read_text())
+  assert [*report["unusual"]] == ["odd"]
+
+
+def test_poses_relative_to_a_root(layout, tmp_path):
+  """The root at 0 is a position; a clip converted twice stays equal."""
+  clip = make_clip(0)
+  clip -= clip[:, :, 2:3]  # Relative to the wrist.
+  write_clip(tmp_path / "a.npz", clip)
+  first = read(tmp_path / "a.npz", layout())
+  expected = clip - clip[0, 0, 0]
+  np.testing.assert_allclose(first.skeleton, expected, atol=1e-6)
+  assert any("wrist is exactly 0 in all frames" in n for n in first.notes)
+  write_clip(tmp_path / "b.npz", first.skeleton)
+  second = read(tmp_path / "b.npz", layout())
+  np.testing.assert_array_equal(second.skeleton, first.skeleton)
+
+
+@pytest.mark.parametrize("how", ["keep", "drop", "interpolate"])
+@pytest.mark.parametrize("empty", [slice(0, 60), slice(1, 100, 2)])
+def test_empty_frames_do_not_hide_others(empty, how, layout, tmp_path, capsys):
+  """The last frames reach the network, whatever is empty before."""
+  clip = make_clip(0, num_frames=100)
+  clip[..., 2] = np.arange(100)[:, None, None] + 1
+  clip[empty] = 0
+  raw, out = tmp_path / "raw", tmp_path / "out"
+  raw.mkdir()
+  for split in ("train", "test"):
+    write_clip(raw / f"{split}.npz", clip, split=split)
+  convert(raw, layout(), out, f"--empty_frames={how}")
+  assert "2 clips: nobody is seen in some" in capsys.readouterr().out
+  config = ctrgcn_custom.get_config("gcl=false")
+  config.update_from_flattened_dict({"data.dir": str(out), "num_classes": 2})
+  parts = experiment.make(config)
+  batch = parts.source.load_test().batch(np.array([0]))
+  x = parts.transform(batch["skeleton"], batch["num_frames"], None)
+  wrist = np.asarray(x)[0, 0, :, 2, 2]
+  first = 60 if empty.start == 0 else 0  # Its center is the origin.
+  # Of every second frame at 0, interpolation keeps half or more.
+  share = 0.5 if how == "keep" and not first else 1
+  assert wrist.max() > share * (95 - first)
+
+
+def test_numbers_as_labels(raw, layout, tmp_path, capsys):
+  import tensorflow_datasets as tfds
+
+  for path in raw.rglob("clip_*"):
+    clip = read(path, layout())
+    number = {"wave": 2, "point at": 0}[clip.label]
+    write_clip(path, clip.skeleton, number, clip.split)
+  with pytest.raises(errors.DataError, match="label is 0.*with --names FILE"):
+    convert(raw, layout(), tmp_path / "out")
+  names = tmp_path / "names.txt"
+  names.write_text("point at\nsit\nwave\n")
+  convert(raw, layout(), tmp_path / "out", "--names", names)
+  out = capsys.readouterr().out
+  assert "notice  no training clip of 'sit'" in out
+  assert "notice  no test clip of 'sit'" in out
+  info = tfds.builder_from_directory(tmp_path / "out").info
+  assert info.features["label"].names == ["point at", "sit", "wave"]
+
+
+def test_classes_in_natural_order_and_a_val_split(raw, layout, tmp_path):
+  import tensorflow_datasets as tfds
+
+  for i, path in enumerate(sorted(raw.rglob("clip_*"))):
+    clip = read(path, layout())
+    split = "val" if i % 4 == 1 else clip.split
+    write_clip(path, clip.skeleton, ("0", "1", "10", "2")[i % 4], split)
+  convert(raw, layout(), tmp_path / "out")
+  info = tfds.builder_from_directory(tmp_path / "out").info
+  assert info.features["label"].names == ["0", "1", "2", "10"]
+  assert info.splits["val"].num_examples == 10
+
+
+def test_persons_and_gaps(raw, layout, tmp_path):
+  clip = make_clip(0, num_frames=30, persons=12)
+  clip[:, 7] *= 100
+  clip[9, 7, 3] = np.nan
+  write_clip(tmp_path / "many.npz", clip)
+  with pytest.raises(errors.DataError, match="--max_persons"):
+    read(tmp_path / "many.npz", layout())
+  found = read(tmp_path / "many.npz", layout(), max_persons=1, fill_gaps=1)
+  expected = clip[:, 7:8].copy()
+  expected[9, 0, 3] = (expected[8, 0, 3] + expected[10, 0, 3]) / 2
+  expected -= expected[0, 0, 0]
+  np.testing.assert_allclose(found.skeleton, expected, rtol=1e-4, atol=1e-4)
+  for option in ("--max_persons=0", "--fill_gaps=-1"):
+    with pytest.raises(errors.ConfigError, match="is below"):
+      convert(raw, layout(), tmp_path / "out", option)
 
 
 @pytest.mark.parametrize("module", [ctrgcn_custom, agcn_custom, infogcn_custom])
@@ -221,7 +369,7 @@ def test_a_run_and_its_evaluation(raw, layout, tmp_path):
   text = json.loads((tmp_path / "run" / "config.json").read_text())["skeleton"]
   assert skeletons.get(text).joints == tuple(ARM["joints"])
   for path in raw.rglob("clip_*"):  # The same clips under other names.
-    clip, label, split = custom.read_clip(path, skeletons.read(layout()))
+    _, clip, label, split, _ = read(path, layout())
     write_clip(path, clip, {"wave": "a", "point at": "b"}[label], split)
   convert(raw, layout(), tmp_path / "out", "--overwrite")
   with pytest.raises(errors.WorkdirError, match="point at, wave, not a, b"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of the NW-UCLA converter."""
 
+import collections
 import io
 import json
 import pathlib
@@ -154,7 +155,9 @@ def test_reports_all_broken_files_at_once(tmp_path, packed):
 def test_reports_duplicates(tmp_path):
   write_tree(tmp_path / "raw" / "1", make_files())
   write_tree(tmp_path / "raw" / "2", dict([*make_files().items()][:1]))
-  with pytest.raises(errors.DataError, match="2/a01.*a second file"):
+  with pytest.raises(
+    errors.DataError, match="2/a01.*: another file of this name, after .*1/a01"
+  ):
     convert(tmp_path, tmp_path / "raw", allow_incomplete=True)
 
 
@@ -269,7 +272,7 @@ def test_command_fails_with_one_message(tmp_path):
 def official_clips():
   if not ARCHIVE.exists():
     pytest.skip(f"NW-UCLA is not here: {ARCHIVE}")
-  return nw_ucla.read_clips(ARCHIVE)
+  return nw_ucla.read_clips(ARCHIVE, collections.Counter())
 
 
 def test_reads_the_official_set(official_clips):

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversion of your own skeletons, see docs/CUSTOM_DATA.md."""

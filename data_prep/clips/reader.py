@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns one file into clips, and a directory into the clips of a data set."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tqdm
+
+from data_prep import walk
+from data_prep.clips import (
+  absent,
+  clip_file,
+  labels,
+  origin,
+  skeleton_array,
+)
+from sgcl_jax import errors, skeletons
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How files become clips.
+
+  Attributes:
+    layout: Joints of the clips.
+    class_names: [L] in label order, None if the clips decide.
+    max_persons: How many persons are kept, those that move most; None for all.
+    empty_frames: See `absent.treat_empty`.
+    fill_gaps: See `absent.fill_gaps`.
+  """
+
+  layout: skeletons.Skeleton
+  class_names: Sequence[str] | None = None
+  max_persons: int | None = None
+  empty_frames: str = "keep"
+  fill_gaps: int = 0
+
+
+class Clip(NamedTuple):
+  """One clip.
+
+  Attributes:
+    name: Unique in the data set.
+    skeleton: [T, M, V, 3] float32 with the origin at the center, absent joints
+      0.
+    label: Name of the class.
+    split: One of `SPLITS`.
+    notes: What was unusual.
+  """
+
+  name: str
+  skeleton: np.ndarray
+  label: str
+  split: str
+  notes: tuple[str, ...]
+
+
+@dataclasses.dataclass
+class Found:
+  """The clips of a directory.
+
+  Attributes:
+    clips: Sorted by name.
+    problems: A line for each broken file.
+    passed: Files that were passed over, by kind.
+  """
+
+  clips: list[Clip]
+  problems: list[str]
+  passed: collections.Counter
+
+
+def read_clip(path: pathlib.Path, options: Options) -> Clip:
+  """Reads the clip of a file.
+
+  Args:
+    path: `.npz` or `.json` with `skeleton` [T, M, V, C] or [T, V, C], `label`
+      and `split`.
+    options: How.
+
+  Raises:
+    DataError: The file is not of this form; says why.
+  """
+  return make_clip(clip_file.get_name(path), clip_file.load(path), options)
+
+
+def make_clip(name: str, content: Mapping[str, Any], options: Options) -> Clip:
+  """Does the same as `read_clip` with the content of a file.
+
+  Args:
+    name: Name of the clip.
+    content: Has the keys `skeleton`, `label` and `split`.
+    options: How.
+  """
+  _check_keys(content, ("skeleton", "label", "split"))
+  split = str(content["split"])
+  if split not in SPLITS:
+    raise errors.DataError(
+      f"split is {split!r}, not one of {', '.join(SPLITS)}"
+    )
+  label = labels.parse(content["label"], options.class_names)
+  skeleton = skeleton_array.parse(
+    content["skeleton"],
+    options.layout,
+    any_persons=options.max_persons is not None,
+  )
+  skeleton, notes = prepare(skeleton, options)
+  return Clip(name, skeleton, label, split, notes)
+
+
+def prepare(
+  skeleton: np.ndarray, options: Options
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Selects persons, treats what is absent, and makes the layout's joints.
+
+  Args:
+    skeleton: [T, M, V, 3] of the recorded joints, see `skeleton_array.parse`.
+    options: How.
+
+  Returns:
+    [T, M, V, 3] with the origin at the center, absent joints 0; and what was
+    unusual.
+
+  Raises:
+    DataError: No joint is left.
+  """
+  layout = options.layout
+  notes = [
+    f"{joint} is exactly 0 in {which} frames, taken for a position (absent is"
+    " NaN)"
+    for joint, which in skeleton_array.find_zeros(skeleton, layout).items()
+  ]
+  if options.max_persons is not None:
+    skeleton = absent.keep_moving(
+      skeleton, options.max_persons, layout.dimensions
+    )
+  if absent.find_empty(skeleton).any():
+    done = {"keep": "kept", "drop": "dropped"}
+    notes.append(
+      "nobody is seen in some frames,"
+      f" {done.get(options.empty_frames, 'interpolated')} (--empty_frames)"
+    )
+  skeleton = absent.treat_empty(skeleton, options.empty_frames)
+  skeleton = absent.fill_gaps(skeleton, options.fill_gaps)
+  skeleton = layout.derive(skeleton)
+  if absent.find_empty(skeleton).all():
+    raise errors.DataError("no joint that the layout keeps is seen")
+  skeleton, found = origin.center(skeleton, layout)
+  if not found:
+    center = " and ".join(layout.joints[joint] for joint in layout.center)
+    notes.append(
+      f"the first person has no {center}, the center; the mean of the joints is"
+      " the origin"
+    )
+  return skeleton, tuple(notes)
+
+
+def read_all(raw: pathlib.Path, options: Options) -> Found:
+  """Reads all clips below a directory.
+
+  Args:
+    raw: Directory of the files. A layout among them is passed over.
+    options: How.
+
+  Raises:
+    DataError: There is no file.
+  """
+  if not raw.is_dir():
+    raise errors.DataError(f"{raw} is no directory: pass that of the clips")
+  found = Found([], [], collections.Counter())
+  paths = [*walk.files(raw, clip_file.SUFFIXES, found.passed)]
+  first = {}  # Name -> its first file.
+  for path in tqdm.tqdm(paths, unit=" clips", disable=None):
+    try:
+      content = clip_file.load(path)
+      if clip_file.is_layout(content):
+        found.passed["layout"] += 1
+        continue
+      name = clip_file.get_name(path)
+      if name in first:
+        raise errors.DataError(
+          f"another file of the name {name}, after {first[name]}"
+        )
+      first[name] = path
+      found.clips.append(make_clip(name, content, options))
+    except errors.DataError as error:
+      found.problems.append(f"{path}: {error}")
+  if not found.clips and not found.problems:
+    raise errors.DataError(
+      f"{raw} holds no .npz or .json file of a clip: pass the directory of the"
+      " clips"
+    )
+  found.clips.sort(key=lambda clip: clip.name)
+  return found
+
+
+def _check_keys(content: Mapping[str, Any], keys: Sequence[str]) -> None:
+  missing = [key for key in keys if key not in content]
+  if missing:
+    verb = "is" if len(missing) == 1 else "are"
+    raise errors.DataError(f"{', '.join(missing)} {verb} missing")

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a conversion of your own skeletons found, printed and as JSON."""
+
+import collections
+import pathlib
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep import problems, walk
+from data_prep.clips import reader
+
+
+def make_report(
+  found: reader.Found, class_names: Sequence[str]
+) -> dict[str, Any]:
+  """Summarises a conversion.
+
+  Args:
+    found: The clips.
+    class_names: [L] in label order.
+  """
+  lengths = [len(clip.skeleton) for clip in found.clips]
+  counts = collections.Counter((clip.label, clip.split) for clip in found.clips)
+  splits = collections.Counter(clip.split for clip in found.clips)
+  return {
+    "clips": len(found.clips),
+    "splits": {name: splits[name] for name in reader.SPLITS if splits[name]},
+    "classes": {
+      label: {
+        name: counts[label, name] for name in reader.SPLITS if splits[name]
+      }
+      for label in class_names
+    },
+    "frames": {
+      "shortest": min(lengths),
+      "median": float(np.median(lengths)),
+      "longest": max(lengths),
+    },
+    "passed_over": dict(found.passed),
+    "broken": found.problems,
+    "unusual": {clip.name: clip.notes for clip in found.clips if clip.notes},
+  }
+
+
+def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
+  """Prints a report, and the command that trains.
+
+  Args:
+    report: Returned by `make_report`.
+    num_persons: M.
+    out: Directory of the data set.
+  """
+  classes = report["classes"]
+  print(f"clips   {report['clips']:,} of {len(classes)} classes")
+  for split, count in report["splits"].items():
+    print(f"        {split:11} {count:6,}")
+  print(
+    "frames  {shortest} shortest, {median:g} median, {longest} longest".format(
+      **report["frames"]
+    )
+  )
+  print(f"persons {num_persons} at most")
+  for name, counts in classes.items():
+    parts = [f"{count:,} {split}" for split, count in counts.items()]
+    print(f"class   {name}: {', '.join(parts)}")
+  if report["passed_over"]:
+    passed = collections.Counter(report["passed_over"])
+    print(f"left    {walk.describe(passed)}")
+  for notice in _find_notices(report):
+    print(f"notice  {notice}")
+  print(f"wrote   {out} (details: {problems.REPORT})")
+  print(
+    "next    python -m sgcl_jax.main --config configs/ctrgcn_custom.py"
+    f" --config.data.dir={shlex.quote(str(out))}"
+  )
+
+
+def _find_notices(report):
+  """Yields what may be wrong with the clips, or was put right."""
+  for split in report["splits"]:
+    missing = [
+      name for name, counts in report["classes"].items() if not counts[split]
+    ]
+    if missing:
+      what = "training" if split == "train" else split
+      yield f"no {what} clip of {', '.join(map(repr, missing))}"
+  counts = problems.count_notes(report["unusual"].values())
+  for note, count in counts.items():
+    yield f"{count:,} clip{'s' if count > 1 else ''}: {note}"
+  if report["broken"]:
+    yield f"{len(report['broken']):,} broken files are left out"
