@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from configs import tables
 from sgcl_jax import command, errors
 from sgcl_jax.contrast import switches
-from sgcl_jax.devices import set_up
 from sgcl_jax.runs import files, workdir
 
 # Errors of a single row; the other rows are trained nevertheless.
@@ -39,11 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(key in row.fields for row in table.rows) or key == "seed":
       raise errors.ConfigError(f"config.{key} is set by the rows of the table")
   _check_base(args.config)
-  set_up.configure(
-    args.config.batch_size,
-    args.config.matmul_precision,
-    remat=bool(args.config.model.remat),
-  )
+  # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax import experiment
+
+  experiment.prepare(args.config)
   name = workdir.default_name(args.config_name, args.config.to_dict())
   out = pathlib.Path(args.out or f"runs/ablate_{name}")
   print(f"in {out}", flush=True)

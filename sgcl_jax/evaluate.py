@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from sgcl_jax import (
   experiment,
   input_pipeline,
   metrics,
+  provenance,
   state,
   steps,
 )
@@ -100,7 +100,8 @@ def run(
       each clip as well.
 
   Returns:
-    The content of `summary.json`.
+    The content of `summary.json`. A result on other data than the run's own
+    test clips replaces nothing: `provenance.find_place` says where it goes.
 
   Raises:
     WorkdirError: If the run was trained on other inputs or other classes.
@@ -123,28 +124,31 @@ def finish(
   """Does the same as `run`, with clips and an evaluator that already exist."""
   with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
-    if "imported_from" not in metadata:
-      workdir.check_evaluation(parts.record, directory)
+    provenance.check(metadata, parts, clips, directory)
     variables = checkpoints.restore_model(
       state.variable_shapes(parts.model, parts.clip), parts.identity
     )
-  _check_classes(metadata, clips, parts.source.data_dir, directory)
   found, embedded = evaluator(variables)
-  scores.write(scores.find_path(directory, parts.record), found)
-  scores.write_classes(pathlib.Path(directory) / workdir.CLASSES, found)
+  test = provenance.describe_test(parts, clips)
+  place = provenance.find_place(metadata, parts, test, directory)
+  path = scores.find_path(place, parts.record)
+  scores.write(path, found)
+  scores.write_classes(place / workdir.CLASSES, found)
   if embedded is not None:
-    path = embeddings.find_path(directory, parts.record)
-    embeddings.write(path, embedded)
+    embeddings.write(embeddings.find_path(place, parts.record), embedded)
   _warn_of_one_answer(found)
   summary = {
     **metrics.summarize(found.logits, found.labels),
     "num_clips": len(clips),
+    "data": test,
+    "scores": os.path.relpath(path, directory),
     "epoch": metadata["epoch"],
     "seed": metadata["seed"],
     # None in imported weights and in runs of older versions.
     "seconds": metadata.get("seconds"),
     "revisions": metadata.get("revisions"),
     "best_epoch_on_test": best_on_test(directory, metadata["epoch"]),
+    "temperature": metadata.get("temperature"),
     "matmul_precision": parts.record["matmul_precision"],
     "device": parallel.describe_devices(),
     "versions": {
@@ -155,7 +159,7 @@ def finish(
       "numpy": np.__version__,
     },
   }
-  files.write_json(pathlib.Path(directory) / workdir.SUMMARY, summary)
+  files.write_json(place / workdir.SUMMARY, summary)
   return summary
 
 
@@ -251,13 +255,3 @@ def _check_finite(found, clips):
     f"{message}: the weights have diverged, or config.model.dtype is too narrow"
     " for them. A lower config.optim.base_lr or another dtype may help"
   )
-
-
-def _check_classes(metadata, clips, data_dir, directory):
-  # Imported weights and older runs store no class list.
-  trained = tuple(metadata.get("classes", clips.class_names))
-  if trained != clips.class_names:
-    raise errors.WorkdirError(
-      f"{directory} was trained on other classes than {data_dir} has:"
-      f" {', '.join(trained)}, not {', '.join(clips.class_names)}"
-    )

@@ -23,7 +23,7 @@ from sgcl_jax import (
   source,
 )
 from sgcl_jax.contrast import base, switches
-from sgcl_jax.devices import parallel
+from sgcl_jax.devices import parallel, set_up
 from sgcl_jax.runs import workdir
 
 # Fields of a module that do not change its variables or its logits.
@@ -45,6 +45,7 @@ class Experiment:
       `augment.make_transform`.
     weights: Weights of the terms of the backbone's loss.
     contrast: The contrast, or None if the run has none.
+    temperature: tau of the contrast, or None if it has none.
     optimizer: Settings of the optimizer.
     init_from: Workdir of the run whose backbone this one starts from, or None.
     identity: Fields that a checkpoint must share with this run.
@@ -60,10 +61,27 @@ class Experiment:
   transform: Callable[..., jax.Array]
   weights: losses.Weights
   contrast: base.Contrast | None
+  temperature: float | None
   optimizer: optim.Sgd
   init_from: str | None
   identity: dict[str, Any]
   record: dict[str, Any]
+
+
+def prepare(config: ConfigDict) -> None:
+  """Checks a config, and configures the devices for it.
+
+  Every command calls it before JAX computes anything.
+
+  Raises:
+    ConfigError: If a field is missing, or if no run can use its value.
+  """
+  ranges.check(config)
+  set_up.configure(
+    config.batch_size,
+    config.matmul_precision,
+    remat=bool(config.model.get("remat")),
+  )
 
 
 def open(directory: str | os.PathLike) -> Experiment:
@@ -110,6 +128,7 @@ def make(config: ConfigDict) -> Experiment:
     transform=_make_transform(config, layout, modality),
     weights=losses.Weights(**config.loss),
     contrast=contrast,
+    temperature=_temperature_in_use(config),
     optimizer=_make_optimizer(config),
     init_from=config.init_from,
     identity=_make_identity(config, model, fields),
@@ -187,6 +206,11 @@ def _make_contrast(config):
     num_classes=config.num_classes,
     temperature=find_temperature(config),
   )
+
+
+def _temperature_in_use(config):
+  uses_it = config.gcl and config.contrast.loss == "infonce"
+  return find_temperature(config) if uses_it else None
 
 
 def _make_model(config, layout, fields):

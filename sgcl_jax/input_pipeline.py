@@ -44,12 +44,19 @@ class Clips:
     """Frames of the longest clip."""
     return int(np.diff(self.offsets).max())
 
-  def digest(self) -> str:
-    """Returns a hash of the names, labels, lengths and metadata."""
+  def digest(self, *, content: bool = False) -> str:
+    """Returns a hash of the names, labels, lengths and metadata.
+
+    Args:
+      content: Whether coordinates and class names count as well.
+    """
     digest = hashlib.sha256(" ".join(self.names).encode())
     digest.update(self.labels.astype("<i4").tobytes())
     digest.update(self.offsets.astype("<i8").tobytes())
     digest.update(json.dumps(self.metadata, sort_keys=True).encode())
+    if content:
+      digest.update(np.ascontiguousarray(self.frames, "<f4"))
+      digest.update(json.dumps(self.class_names).encode())
     return digest.hexdigest()
 
   def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:

@@ -52,16 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import evaluate, experiment, ranges, train
-  from sgcl_jax.devices import set_up
-  from sgcl_jax.runs import embeddings, scores
+  from sgcl_jax import evaluate, experiment, train
+  from sgcl_jax.runs import embeddings
 
-  ranges.check(config)
-  set_up.configure(
-    config.batch_size,
-    config.matmul_precision,
-    remat=bool(config.model.get("remat")),
-  )
+  experiment.prepare(config)
   parts = experiment.make(config)
   directory = args.workdir or os.path.join(
     "runs", workdir.default_name(args.config_name, parts.record)
@@ -82,10 +76,14 @@ def _run(args, config):
     f" {summary['mean_class_accuracy']:.2f} %, calibration error"
     f" {summary['calibration_error']:.2f} %"
   )
-  print(f"classes: {os.path.join(directory, workdir.CLASSES)}")
+  path = os.path.join(directory, summary["scores"])
+  place = os.path.dirname(os.path.dirname(path))
+  if os.path.dirname(summary["scores"]) != "scores":
+    print("these are not the run's own test clips; its summary.json stays")
+  print(f"classes: {os.path.join(place, workdir.CLASSES)}")
   if args.save_embeddings:
-    print(f"embeddings: {embeddings.find_path(directory, parts.record)}")
-  print(f"scores: {scores.find_path(directory, parts.record)}")
+    print(f"embeddings: {embeddings.find_path(place, parts.record)}")
+  print(f"scores: {path}")
   return summary
 
 

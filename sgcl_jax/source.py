@@ -71,6 +71,7 @@ class Source:
     except errors.DataError as error:
       keys = f"config.data.dir or config.data.{key}"
       raise _with_remedy(error, self.prepare, self.data_dir, keys) from error
+    self._check_classes(clips)
     return clips
 
   def _check(self, clips):
@@ -82,15 +83,29 @@ class Source:
         f" config wants {self.num_persons} of {self.layout.num_joints}"
         f" ({self.layout.name})"
       )
+    if _dimensions(clips) not in (None, self.layout.dimensions):
+      raise errors.DataError(
+        f"{self.data_dir} holds joints in {_dimensions(clips)} dimensions, the"
+        f" config wants {self.layout.dimensions} ({self.layout.name})"
+      )
     if self.require_aligned and not clips.metadata.get("aligned"):
       raise errors.DataError(
         f"the bodies in {self.data_dir} are not aligned, which InfoGCN expects;"
         " to train on them anyway, set --config.data.require_aligned=false"
       )
+
+  def _check_classes(self, clips):
+    if self.num_classes > len(clips.class_names):
+      raise errors.DataError(
+        f"{self.data_dir} has {len(clips.class_names)} classes, the config"
+        f" num_classes={self.num_classes}: use the config of that data set, or"
+        " name another config.data.dir"
+      )
     if clips.labels.max() >= self.num_classes:
       raise errors.DataError(
         f"{self.data_dir} has label {clips.labels.max()}, the config only"
-        f" num_classes={self.num_classes}"
+        f" num_classes={self.num_classes}: use the config of that data set, or"
+        " name another config.data.dir"
       )
 
 
@@ -108,6 +123,12 @@ def describe(data_dir: str, prepare: str) -> dict[str, Any]:
     return input_pipeline.describe(data_dir)
   except errors.DataError as error:
     raise _with_remedy(error, prepare, data_dir, "config.data.dir") from error
+
+
+def _dimensions(clips):
+  """Returns 2 or 3; None where the data set stores no layout."""
+  layout = clips.metadata.get("layout")
+  return skeletons.get(layout).dimensions if layout else None
 
 
 def _with_remedy(error, prepare, data_dir, keys):

@@ -372,13 +372,16 @@ def test_another_config_in_the_workdir_is_refused(finished, tiny):
 
 
 def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path, tiny):
-  config = tiny(num_classes=11)
-  with pytest.raises(
-    errors.CheckpointError, match="num_classes=10.*config has 11"
-  ):
-    evaluate.run(config, finished)
-  config = tiny(num_classes=11, init_from=str(finished))
-  with pytest.raises(errors.CheckpointError, match="num_classes=10"):
+  other = {"backbone": "tests.tiny:create_featureless"}
+  message = "backbone='tests.tiny:create'.*config has .*create_featureless"
+  with pytest.raises(errors.CheckpointError, match=message):
+    evaluate.run(tiny(**other), finished)
+  # Before the data are loaded.
+  config = tiny(**other, init_from=str(finished), **{"data.dir": "/absent"})
+  with pytest.raises(errors.CheckpointError, match=message):
+    train.run(config, tmp_path / "run")
+  config = tiny(init_from=str(tmp_path / "none"), **{"data.dir": "/absent"})
+  with pytest.raises(errors.CheckpointError, match="no checkpoint in"):
     train.run(config, tmp_path / "run")
 
 
@@ -467,7 +470,7 @@ def test_the_released_contrast(tmp_path, tiny):
       32,
       "backbone 'tests.tiny:create' takes no config.model.width",
     ),
-    ("num_classes", 9, "label 9, the config only num_classes=9. Prepare it"),
+    ("num_classes", 9, "label 9, the config only num_classes=9: use the"),
     ("num_persons", 2, "1 persons of 20 joints, the config wants 2 of 20"),
   ],
 )
@@ -492,6 +495,12 @@ def test_one_training_at_a_time(tmp_path, tiny):
     workdir.claim(tiny().record, tmp_path / "run"),
   ):
     pass
+  # It is refused before the data are loaded.
+  with (
+    workdir.claim(tiny().record, tmp_path / "run"),
+    pytest.raises(errors.WorkdirError, match="another process trains in"),
+  ):
+    train.run(tiny(**{"data.dir": "/absent"}), tmp_path / "run")
 
 
 def test_a_run_without_the_contrast_is_resumed(tmp_path, tiny):

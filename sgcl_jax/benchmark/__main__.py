@@ -53,16 +53,10 @@ def _run(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
   import jax
 
-  from sgcl_jax import experiment, ranges
+  from sgcl_jax import experiment
   from sgcl_jax.benchmark import measure
-  from sgcl_jax.devices import set_up
 
-  ranges.check(config)
-  set_up.configure(
-    config.batch_size,
-    config.matmul_precision,
-    remat=bool(config.model.get("remat")),
-  )
+  experiment.prepare(config)
   # The cache would hide the time that compilation takes.
   jax.config.update("jax_enable_compilation_cache", False)
   parts = experiment.make(config)

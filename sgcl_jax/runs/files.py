@@ -11,6 +11,8 @@ from typing import Any
 
 from sgcl_jax import errors
 
+LOCK = "lock"
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
@@ -49,7 +51,7 @@ def claim(directory: pathlib.Path, refusal: errors.UserError) -> Iterator[None]:
     directory: An existing directory; the lock is a file `lock` in it.
     refusal: Error to raise if another process holds the lock.
   """
-  with (directory / "lock").open("w", encoding="utf-8") as lock:
+  with (directory / LOCK).open("w", encoding="utf-8") as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

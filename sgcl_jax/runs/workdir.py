@@ -71,6 +71,23 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     ) from error
 
 
+def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
+  """Returns the summary of a run, an empty one without the file.
+
+  Raises:
+    WorkdirError: If it cannot be read.
+  """
+  path = pathlib.Path(workdir) / SUMMARY
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    return {}
+  except ValueError as error:
+    raise errors.WorkdirError(
+      f"{path} is damaged ({error}); remove it and evaluate again"
+    ) from error
+
+
 def write_config(workdir: str | os.PathLike, record: dict[str, Any]) -> None:
   """Writes config.json."""
   files.write_json(pathlib.Path(workdir) / CONFIG, record)
@@ -94,6 +111,29 @@ def has_checkpoint(workdir: str | os.PathLike) -> bool:
   return any(pathlib.Path(workdir).glob("checkpoints/*/metadata"))
 
 
+def check_free(workdir: str | os.PathLike) -> None:
+  """Raises WorkdirError if no training could begin there now.
+
+  Nothing is made or changed.
+  """
+  path = pathlib.Path(workdir)
+  for parent in (path, *path.parents):
+    if parent.exists():
+      if not parent.is_dir():
+        raise errors.WorkdirError(
+          f"{parent} is not a directory: use another --workdir"
+        )
+      if not os.access(parent, os.W_OK | os.X_OK):
+        raise errors.WorkdirError(
+          f"{parent} cannot be written to: change its permissions, or use"
+          " another --workdir"
+        )
+      break
+  if (path / files.LOCK).exists():
+    with files.claim(path, _taken(workdir)):
+      pass
+
+
 @contextlib.contextmanager
 def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
   """Makes the directory, locks it for this training and writes config.json.
@@ -104,14 +144,17 @@ def claim(record: dict[str, Any], workdir: str | os.PathLike) -> Iterator[None]:
   """
   path = pathlib.Path(workdir)
   path.mkdir(parents=True, exist_ok=True)
-  refusal = errors.WorkdirError(
-    f"another process trains in {workdir}; stop it or use another --workdir"
-  )
-  with files.claim(path, refusal):
+  with files.claim(path, _taken(workdir)):
     # A run may have begun and ended since the caller's own check.
     check_resume(record, path)
     write_config(path, record)
     yield
+
+
+def _taken(workdir):
+  return errors.WorkdirError(
+    f"another process trains in {workdir}; stop it or use another --workdir"
+  )
 
 
 def _check(record, workdir, matters):

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of one epoch, their record and what the terminal shows of them."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tqdm
+
+from sgcl_jax import errors, experiment, input_pipeline, state
+from sgcl_jax.runs import record
+
+
+class Epoch:
+  """The steps of one epoch, with their record and the progress bar."""
+
+  def __init__(
+    self,
+    parts: experiment.Experiment,
+    number: int,
+    num_clips: int,
+    recorder: record.Recorder,
+  ):
+    """Prepares an epoch.
+
+    Args:
+      parts: Parts of the run.
+      number: Number of the epoch, from 0 on.
+      num_clips: Number of training clips.
+      recorder: Record of the run.
+    """
+    self._source = parts.source
+    self._seed = parts.seed
+    self._schedule = parts.schedule
+    self._epoch = number
+    self._recorder = recorder
+    self._steps_per_epoch = parts.source.num_steps(num_clips)
+    self._rate = float(parts.schedule.rates()[number])
+    self._start = time.monotonic()
+    self._sums = {}
+    self._contrast_terms = ()
+    self._last = {}
+    self._num_steps = 0
+    self._seconds = 0.0
+
+  def train(
+    self,
+    train_step: Callable[..., Any],
+    current: state.TrainState,
+    clips: input_pipeline.Clips,
+  ) -> state.TrainState:
+    """Runs the epoch and returns the state after it.
+
+    Args:
+      train_step: See `steps.make_train_step`.
+      current: State before the epoch.
+      clips: Training clips.
+
+    Raises:
+      TrainingError: If a value of a step is not finite.
+    """
+    batches = input_pipeline.train_batches(
+      clips,
+      seed=self._seed,
+      epoch=self._epoch,
+      repeats=self._source.repeats,
+      batch_size=self._source.batch_size,
+    )
+    bar = tqdm.tqdm(
+      desc=self._title(),
+      total=self._steps_per_epoch * self._source.batch_size,
+      unit=" clips",
+      leave=False,
+      disable=None,
+      dynamic_ncols=True,
+    )
+    pending = None
+    with bar:
+      for batch in batches:
+        current, metrics = train_step(current, batch)
+        # Read the values of the step before: reading those of this step would
+        # make the device wait for the next batch.
+        if pending is not None:
+          self._record(pending, bar)
+        pending = metrics
+      self._record(pending, bar)
+    self._seconds = time.monotonic() - self._start
+    return current
+
+  def describe(self, test: dict[str, float]) -> str:
+    """Returns a line that sums up the epoch.
+
+    Args:
+      test: Accuracy on the test clips, empty if they were not evaluated.
+    """
+    left = (self._schedule.num_epochs - self._epoch - 1) * self._seconds
+    rate = self._num_steps * self._source.batch_size / self._seconds
+    parts = [self._title(), *self._values()]
+    if "positive_similarity" in self._sums:
+      own, other = (
+        self._sums[f"{kind}_similarity"] / self._num_steps
+        for kind in ("positive", "negative")
+      )
+      parts.append(f"similarity {own:.2f}, others {other:.2f}")
+    if "bank_fill" in self._last:
+      parts.append(f"banks {self._last['bank_fill'] * 100:.0f} % full")
+    if test:
+      parts.append(f"test top-1 {test['top1']:.2f} %")
+    parts += [f"lr {self._rate:g}", f"{rate:,.3g} clips/s"]
+    return "  ".join([*parts, f"{tqdm.tqdm.format_interval(left)} left"])
+
+  def _record(self, metrics, bar):
+    self._num_steps += 1
+    step = self._epoch * self._steps_per_epoch + self._num_steps
+    # The terms of the loss come first, so that the error names the cause.
+    values = {name: float(x) for name, x in metrics.flatten().items()}
+    for name, value in values.items():
+      if not math.isfinite(value):
+        raise errors.TrainingError(
+          f"step {step} (epoch {self._epoch + 1}): {name} is {value};"
+          f" {self._name_checkpoint()}. A lower config.optim.base_lr or a"
+          " longer config.optim.warmup_epochs may help"
+        )
+      self._sums[name] = self._sums.get(name, 0.0) + value
+    self._contrast_terms = tuple(metrics.contrast_terms)
+    self._last = values
+    self._recorder.write(
+      "train", step, self._epoch + 1, **values, learning_rate=self._rate
+    )
+    bar.set_postfix_str(" ".join(self._values()), refresh=False)
+    bar.update(self._source.batch_size)
+
+  def _name_checkpoint(self):
+    if self._epoch:
+      return f"the checkpoint of epoch {self._epoch} is kept"
+    return "no checkpoint was saved before it"
+
+  def _title(self):
+    return f"epoch {self._epoch + 1}/{self._schedule.num_epochs}"
+
+  def _values(self):
+    mean = {name: total / self._num_steps for name, total in self._sums.items()}
+    parts = [f"loss {mean['loss']:.3f}"]
+    if self._contrast_terms:
+      contrast = sum(mean[name] for name in self._contrast_terms)
+      parts.append(f"contrast {contrast:.3f}")
+    if "active_anchors" in mean:
+      parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
+    return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
