@@ -253,13 +253,8 @@ def make_transform(
   Raises:
     ConfigError: If the transform or the modality is unknown.
   """
-  transforms = {
-    "ntu": _transform_ntu,
-    "ucla": _transform_ucla,
-    "whole": _transform_whole,
-  }
   for what, value, known in (
-    ("transform", name, transforms),
+    ("transform", name, TRANSFORMS),
     ("modality", modality, MODALITIES),
   ):
     if value not in known:
@@ -274,7 +269,7 @@ def make_transform(
 
   def transform(skeleton, num_frames, keys):
     def one(clip, num_frames, key):
-      clip = transforms[name](clip, num_frames, key, window, layout, max_angle)
+      clip = TRANSFORMS[name](clip, num_frames, key, window, layout, max_angle)
       clip = to_modality(clip, modality, layout)
       return clip.transpose(1, 0, 2, 3)  # [M, window, V, C]
 
@@ -310,3 +305,10 @@ def _transform_ucla(clip, num_frames, key, window, layout, max_angle):
   else:
     draw = draw_ucla(key, num_frames, window=window, max_degrees=int(max_angle))
   return apply_ucla(clip, num_frames, draw, layout.center)
+
+
+TRANSFORMS = {
+  "ntu": _transform_ntu,
+  "ucla": _transform_ucla,
+  "whole": _transform_whole,
+}

@@ -133,7 +133,7 @@ RANGES = {
   "data.train_split": TEXT,
   "data.test_split": TEXT,
   "data.modality": _one_of(*augment.MODALITIES),
-  "data.transform": _one_of("ntu", "ucla"),
+  "data.transform": _one_of(*augment.TRANSFORMS),
   "data.window": _count(2),
   "data.max_angle": _number("an angle from 0 to 360", lambda x: 0 <= x <= 360),
   "data.repeats": _count(1),
