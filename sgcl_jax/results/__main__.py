@@ -4,14 +4,16 @@ r"""Keeps finished runs in a CSV.
 python -m sgcl_jax.results add runs/ctrgcn_ucla_xview_joint \
     --csv docs/results/nw_ucla.csv
 
-`add` writes one line for each run, and one for each of its epochs into
-nw_ucla_curves.csv beside it. A run that is there already is replaced.
+`add` writes one line for each run. A run that is there already is replaced.
+nw_ucla_curves.csv beside it gets a line for each epoch. Where the score files
+exist, the streams of a seed are fused (J+B, 4S), and nw_ucla_pairs.csv gets
+McNemar's test of each run against the one without the contrast.
 """
 
 from collections.abc import Sequence
 
 from sgcl_jax import command, errors
-from sgcl_jax.results import lines
+from sgcl_jax.results import lines, store
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,10 +46,7 @@ def _add(args):
     line = lines.describe(directory, spec=args.config, revision=args.revision)
     runs.append(line)
     epochs += lines.describe_epochs(directory, line["run"])
-  curves = lines.find_curves(args.csv)
-  lines.read(curves, lines.CURVE_FIELDS)  # Refused before anything is written.
-  replaced = lines.merge(args.csv, runs, lines.RUN_FIELDS)
-  lines.merge(curves, epochs, lines.CURVE_FIELDS)
+  replaced = store.add(args.csv, runs, epochs)
   for line in runs:
     print(
       f"{line['config']} {line['modality']}, contrast {line['contrast']}, seed"

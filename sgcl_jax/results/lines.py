@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One line of a CSV for each finished run, and one for each of its epochs."""
 
-import csv
 import hashlib
 import itertools
 import json
 import os
 import pathlib
 import statistics
-from collections.abc import Iterable
+
+import numpy as np
 
 from sgcl_jax import errors
 from sgcl_jax.results import origin
-from sgcl_jax.runs import files, record, scores, workdir
+from sgcl_jax.runs import record, scores, workdir
 
 # What tells runs apart, besides the seed.
 GROUP = ("config", "split", "modality", "contrast", "preset", "overrides")
@@ -62,7 +62,7 @@ def describe(
   seconds = summary.get("seconds")
   versions = summary["versions"].items()
   return {
-    "run": _identify(found),
+    "run": identify(found),
     "config": name,
     "split": config["data"]["split"],
     "modality": config["data"]["modality"],
@@ -71,10 +71,10 @@ def describe(
     "overrides": overrides,
     "seed": str(summary["seed"]),
     "epochs": str(summary["epoch"]),
-    "top1": f"{summary['top1']:.3f}",
-    "top5": f"{summary['top5']:.3f}",
+    "top1": f"{summary['top1']:.5f}",
+    "top5": f"{summary['top5']:.5f}",
     "num_clips": str(summary["num_clips"]),
-    "best_top1_on_test": f"{best['top1']:.3f}" if best else "",
+    "best_top1_on_test": f"{best['top1']:.5f}" if best else "",
     "best_epoch_on_test": str(best.get("epoch", "")),
     "minutes": "" if seconds is None else f"{seconds / 60:.1f}",
     "device": summary["device"],
@@ -104,75 +104,9 @@ def describe_epochs(directory: str | os.PathLike, run: str) -> list[Line]:
       values = [step[name] for step in train if name in step]
       line[name] = f"{statistics.fmean(values):.4f}" if values else ""
     for name in ("top1", "top5"):
-      line[name] = f"{test[name]:.3f}" if name in test else ""
+      line[name] = f"{test[name]:.5f}" if name in test else ""
     found.append(line)
   return found
-
-
-def find_curves(path: str | os.PathLike) -> pathlib.Path:
-  """Returns the path of the epochs' table beside a table of runs."""
-  path = pathlib.Path(path)
-  return path.with_name(f"{path.stem}_curves{path.suffix}")
-
-
-def read(path: str | os.PathLike, fields: tuple[str, ...]) -> list[Line]:
-  """Returns the lines of a table, none without the file.
-
-  Raises:
-    DataError: If it has other columns.
-  """
-  path = pathlib.Path(path)
-  if not path.exists():
-    return []
-  with path.open(newline="", encoding="utf-8") as file:
-    reader = csv.DictReader(file, strict=True)
-    try:
-      lines = list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-      raise errors.DataError(f"{path} is no CSV file: {error}") from error
-  if tuple(reader.fieldnames or ()) != fields:
-    raise errors.DataError(
-      f"{path} has the columns {', '.join(reader.fieldnames or ())}; a table of"
-      f" runs has {', '.join(fields)}. Use another file"
-    )
-  for number, line in enumerate(lines, 2):
-    if None in line or None in line.values():
-      raise errors.DataError(
-        f"{path}, line {number}: a line has {len(fields)} values"
-      )
-  return lines
-
-
-def merge(
-  path: str | os.PathLike, new: Iterable[Line], fields: tuple[str, ...]
-) -> int:
-  """Adds lines to a table; those of a run that is there already are replaced.
-
-  Returns:
-    The number of runs that were replaced.
-  """
-  new = list(new)
-  names = {line["run"] for line in new}
-  old = read(path, fields)
-  kept = [line for line in old if line["run"] not in names]
-  replaced = len({line["run"] for line in old} & names)
-  # Sorted, so that the same runs give the same file in whatever order.
-  lines = sorted([*kept, *new], key=_sort_key)
-  with (
-    files.replacing(path) as partial,
-    partial.open("w", newline="", encoding="utf-8") as file,
-  ):
-    writer = csv.DictWriter(file, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-  return replaced
-
-
-def _sort_key(line):
-  if "epoch" in line:
-    return [line["run"], int(line["epoch"])]
-  group = [line[name] for name in GROUP]
-  return [*group, int(line["seed"]), line["run"]]
 
 
 def _read_summary(directory, config):
@@ -208,7 +142,8 @@ def _find_revision(summary, given, directory):
   return given or ", ".join(stored)
 
 
-def _identify(found):
-  """Returns 8 hexadecimal digits that follow from the scores."""
+def identify(found: scores.Scores) -> str:
+  """Returns the name of a run: 8 hexadecimal digits that its scores give."""
   names = "\n".join(found.names).encode()
-  return hashlib.sha256(names + found.logits.tobytes()).hexdigest()[:8]
+  logits = np.ascontiguousarray(found.logits, np.float32)
+  return hashlib.sha256(names + logits.tobytes()).hexdigest()[:8]

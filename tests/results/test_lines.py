@@ -40,10 +40,10 @@ def test_the_line_of_a_run(make_run):
     "overrides": "optim.base_lr=0.05 optim.num_epochs=2",
     "seed": "3",
     "epochs": "2",
-    "top1": "75.000",
+    "top1": "75.00000",
     "top5": lines.describe(path)["top5"],
     "num_clips": "20",
-    "best_top1_on_test": "90.000",
+    "best_top1_on_test": "90.00000",
     "best_epoch_on_test": "1",
     "minutes": "1.5",
     "device": "1 x cpu",
@@ -61,12 +61,12 @@ def test_the_lines_of_its_epochs(make_run):
   assert (first["ce"], first["instance"], first["top1"]) == (
     "3.5000",
     "1.5000",
-    "90.000",
+    "90.00000",
   )
   assert (second["epoch"], second["ce"], second["top1"]) == (
     "2",
     "1.5000",
-    "45.000",
+    "45.00000",
   )
   off = lines.describe_epochs(make_run("y", "gcl=false"), "r")
   assert [line["instance"] for line in off] == ["", ""]
@@ -144,7 +144,7 @@ def test_runs_are_added_once_and_sorted(add, make_run, tmp_path):
   assert add(make_run("more", "gcl=false", 9, 12)).returncode == 0
   found = read(tmp_path / "runs.csv")
   assert [line["contrast"] for line in found] == ["off", "paper", "paper"]
-  assert found[0]["top1"] == "60.000"
+  assert found[0]["top1"] == "60.00000"
 
 
 def break_nothing(path):
@@ -207,7 +207,7 @@ def test_a_revision_for_code_without_a_checkout(add, make_run, tmp_path):
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    ("a,b\n1,2\n", "runs.csv has the columns a, b; a table of runs has"),
+    ("a,b\n1,2\n", "runs.csv has the columns a, b; this table has"),
     (",".join(lines.RUN_FIELDS) + "\n1,2\n", "runs.csv, line 2: a line has 20"),
   ],
 )
