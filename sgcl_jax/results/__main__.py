@@ -3,23 +3,25 @@ r"""Keeps finished runs in a CSV.
 
 python -m sgcl_jax.results add runs/ctrgcn_ucla_xview_joint \
     --csv docs/results/nw_ucla.csv
+python -m sgcl_jax.results table --csv docs/results/nw_ucla.csv
 
 `add` writes one line for each run. A run that is there already is replaced.
 nw_ucla_curves.csv beside it gets a line for each epoch. Where the score files
 exist, the streams of a seed are fused (J+B, 4S), and nw_ucla_pairs.csv gets
-McNemar's test of each run against the one without the contrast.
+McNemar's test of each run against the one without the contrast. `table` prints
+means over the seeds, differences with their intervals, and these tests.
 """
 
 from collections.abc import Sequence
 
 from sgcl_jax import command, errors
-from sgcl_jax.results import lines, store
+from sgcl_jax.results import lines, store, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.results", __doc__)
-  parser.add_argument("action", choices=("add",))
+  parser.add_argument("action", choices=("add", "table"))
   parser.add_argument("workdirs", nargs="*", metavar="WORKDIR")
   parser.add_argument("--csv", metavar="FILE", help="table of runs")
   parser.add_argument(
@@ -32,12 +34,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--revision",
     help="commit of the code, for runs that were not trained in a checkout",
   )
+  parser.add_json("the table")
   args = parser.parse_args(argv)
   if not args.csv or not args.csv.endswith(".csv"):
     raise errors.ConfigError("--csv is missing, as in --csv my_runs.csv")
-  if not args.workdirs:
-    raise errors.ConfigError("name the directories of finished runs to add")
-  _add(args)
+  if bool(args.workdirs) != (args.action == "add"):
+    raise errors.ConfigError(
+      "name the directories of finished runs after add, and none after table"
+    )
+  with command.messages(args.json):
+    if args.action == "add":
+      _add(args)
+    result = _describe(args.csv)
+    if args.action == "table":
+      print(table.format(result))
+  if args.json:
+    command.print_json(result)
+
+
+def _describe(path):
+  found = store.read(path)
+  if not found.runs:
+    raise errors.DataError(f"{path} holds no runs: add some")
+  return table.describe(found)
 
 
 def _add(args):
