@@ -10,11 +10,11 @@ from configs import common
 
 
 def get_config(arg=None):
-  """Options: modality=<stream>, gcl=true|false, contrast=paper|released,
-  start=auto|stable|reference."""
-  arg = common.parse_arg(arg, **common.OPTIONS)
+  """Options: split=all|xsub|xview|xset, modality=<stream>, gcl=true|false,
+  contrast=paper|released, start=auto|stable|reference."""
+  arg = common.parse_arg(arg, split=common.CUSTOM_SPLITS, **common.OPTIONS)
   config = common.base()
   config.backbone = "agcn"
-  common.custom(config, arg.modality)
+  common.custom(config, arg.split, arg.modality)
   common.options(config, arg, stable=True)
   return config

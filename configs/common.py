@@ -9,6 +9,8 @@ from ml_collections import ConfigDict, config_dict
 from sgcl_jax import errors
 
 MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
+# Splits of your own data: one, or those of the protocols of NTU RGB+D.
+CUSTOM_SPLITS = ("all", "xsub", "xview", "xset")
 # Options of every experiment.
 OPTIONS = {
   "modality": MODALITIES,
@@ -217,20 +219,21 @@ def ucla(config: ConfigDict, modality: str) -> None:
   config.contrast.temperature = 0.8
 
 
-def custom(config: ConfigDict, modality: str) -> None:
+def custom(config: ConfigDict, split: str, modality: str) -> None:
   """Sets your own data (docs/CUSTOM_DATA.md), with the recipe of NTU RGB+D.
 
   Unlike there, frames in which nobody is seen count as frames of the clip.
 
   Classes, persons and joint layout are read from the data set's metadata.
   """
-  _ntu(config, "custom", None, "all", modality)
+  _ntu(config, "custom", None, split, modality)
   config.num_classes = config_dict.placeholder(int)
   config.num_persons = config_dict.placeholder(int)
   config.skeleton = config_dict.placeholder(str)
   config.data.prepare = "python -m data_prep.custom --raw DIR --layout FILE"
-  config.data.train_split = "train"
-  config.data.test_split = "test"
+  if split == "all":  # Otherwise one of NTU RGB+D in 2D (docs/HELD_DATA.md).
+    config.data.train_split = "train"
+    config.data.test_split = "test"
   config.data.transform = "whole"
   config.contrast.temperature = 0.8  # Ours.
 

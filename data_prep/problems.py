@@ -14,6 +14,7 @@ def describe(
   broken: Sequence[str],
   rest: str = ", nothing was written",
   details: str = "",
+  what: str = "file",
 ) -> str:
   """Returns the message that refuses broken files.
 
@@ -21,9 +22,11 @@ def describe(
     broken: A line for each.
     rest: What became of the others.
     details: Where to find all lines, if there are more than `NUM_SHOWN`.
+    what: What is broken, in the singular.
   """
-  files = "1 file is" if len(broken) == 1 else f"{len(broken)} files are"
-  text = "\n  ".join([f"{files} broken{rest}:", *broken[:NUM_SHOWN]])
+  count = len(broken)
+  subject = f"1 {what} is" if count == 1 else f"{count} {what}s are"
+  text = "\n  ".join([f"{subject} broken{rest}:", *broken[:NUM_SHOWN]])
   if len(broken) > NUM_SHOWN:
     text += f"\n  and {len(broken) - NUM_SHOWN} more{details}"
   return text

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a conversion found, for the terminal."""
+
+import collections
+import pathlib
+import shlex
+from collections.abc import Iterator
+
+import numpy as np
+
+from data_prep import tfrecord
+from data_prep.ntu import raw_set
+from sgcl_jax import splits
+
+
+class Tally:
+  """Counts clips on their way to the data set.
+
+  Attributes:
+    lengths: Frames of each clip.
+    labels: Of each clip.
+    splits: Clips by split.
+  """
+
+  def __init__(self):
+    self.lengths = []
+    self.labels = collections.Counter()
+    self.splits = collections.Counter()
+
+  def count(
+    self, pairs: Iterator[tuple[str, tfrecord.Clip]]
+  ) -> Iterator[tuple[str, tfrecord.Clip]]:
+    """Yields the pairs of cell and clip, and counts them."""
+    for cell, clip in pairs:
+      self.lengths.append(len(clip.skeleton))
+      self.labels[clip.label] += 1
+      self.splits.update(splits.get_splits(cell))
+      yield cell, clip
+
+
+def show(
+  tally: Tally,
+  out: pathlib.Path,
+  config: str,
+  *,
+  notices: list[str],
+  wanted: raw_set.RawSet | None,
+) -> None:
+  """Prints the summary and the command that trains.
+
+  Args:
+    tally: The clips that were written.
+    out: Directory of the data set.
+    config: Name of a config, with its options.
+    notices: What is unusual, a line for each.
+    wanted: The complete set, if the clips are of one.
+  """
+  labels, lengths = tally.labels, tally.lengths
+  print(f"clips   {len(lengths):,} of {len(labels)} classes")
+  for split, count in sorted(tally.splits.items()):
+    print(f"        {split:11} {count:6,}")
+  print(f"        {min(labels.values()):,} to {max(labels.values()):,} a class")
+  print(
+    f"frames  {min(lengths)} shortest, {np.median(lengths):g} median,"
+    f" {max(lengths)} longest"
+  )
+  for notice in notices:
+    print(f"notice  {notice}")
+  for split, count in sorted(tally.splits.items()):
+    official = wanted.totals.get(split) if wanted else None
+    if official not in (None, count):
+      print(
+        f"notice  the official {split} has {official:,} clips; figures will"
+        " not compare with others'"
+      )
+  print(f"wrote   {out}")
+  print(
+    f"next    python -m sgcl_jax.main --config configs/{config}"
+    f" --config.data.dir={shlex.quote(str(out))}"
+  )
