@@ -7,6 +7,8 @@ import pathlib
 import setuptools
 
 ROOT = pathlib.Path(__file__).resolve().parent
+# Draws figures.
+REPORT = ["matplotlib>=3.10,<4", "pillow>=11"]
 
 
 def read_version():
@@ -86,7 +88,9 @@ setuptools.setup(
     # Reads .pt files. Before 2.10 a file can corrupt the memory of
     # `torch.load(weights_only=True)` (CVE-2026-24747).
     "torch": ["torch>=2.10"],
+    "report": REPORT,
     "test": [
+      *REPORT,
       "hypothesis>=6.100,<7",
       "pytest>=8,<10",
       "pytest-xdist>=3.6,<4",

@@ -139,6 +139,15 @@ def load(data_dir: str | os.PathLike, split: str) -> Clips:
   )
 
 
+def read_dataset_info(data_dir: str | os.PathLike) -> Any:
+  """Returns the metadata of a data set, a `tfds.core.DatasetInfo`.
+
+  Raises:
+    DataError: If the data set is missing or damaged.
+  """
+  return _builder(data_dir).info
+
+
 def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   """Returns `num_classes`, `num_persons` and `skeleton` of a data set.
 

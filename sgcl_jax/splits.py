@@ -30,5 +30,8 @@ def get_splits(cell: str) -> tuple[str, ...]:
 
 
 def find_cells(split: str, cells: Iterable[str]) -> list[str]:
-  """Returns the cells that make up a split, sorted; none if it is unknown."""
-  return sorted(cell for cell in cells if split in get_splits(cell))
+  """Returns the cells that make up a split, sorted; none if it is unknown.
+
+  The name of a cell is also that of a split.
+  """
+  return sorted(cell for cell in cells if split in (cell, *get_splits(cell)))

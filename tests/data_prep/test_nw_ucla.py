@@ -285,6 +285,20 @@ def test_reads_the_official_set(official_clips):
   assert (min(lengths), max(lengths)) == (1, 201)
 
 
+def test_test_clips_that_are_copies_of_training_clips(official_clips):
+  """A fact about the official archive, which README.md states."""
+  clips = {clip.name: clip for _, clip in official_clips}
+  copies = [
+    name
+    for name, clip in clips.items()
+    if name.endswith("v03")
+    and name[:-1] + "2" in clips
+    and np.array_equal(clip.skeleton, clips[name[:-1] + "2"].skeleton)
+  ]
+  assert len(copies) == 95
+  assert {name[:3] for name in copies} == {"a02", "a03"}
+
+
 def test_agrees_with_the_reference(golden, official_clips):
   reference = golden("G_feeders.npz")
   clips = {clip.name: (split, clip) for split, clip in official_clips}

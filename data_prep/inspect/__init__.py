@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `data_prep.check` measures, judges and draws."""

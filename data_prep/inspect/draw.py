@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws a clip as an animated GIF; needs `pip install -e ".[report]"`."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from sgcl_jax import errors, skeletons
+from sgcl_jax.runs import files
+
+MOST_FRAMES = 60
+LEFT, RIGHT, MIDDLE = "tab:blue", "tab:red", "black"
+# Joints that are above and below in a body that stands.
+ABOVE, BELOW = ("head", "nose", "neck"), ("ankle", "foot", "knee", "hip")
+
+
+def write_gif(
+  clip: dict[str, Any], layout: skeletons.Skeleton, out: pathlib.Path
+) -> int:
+  """Writes up to `MOST_FRAMES` frames of a clip, with the names of the joints.
+
+  Args:
+    clip: `name` and `skeleton` [T, M, V, 3], 0 where a joint is absent.
+    layout: Joints of the clip.
+    out: The file, which is replaced.
+
+  Returns:
+    The number of frames of the GIF.
+
+  Raises:
+    ConfigError: matplotlib is not installed, or the name is not `*.gif`.
+    DataError: The clip holds nobody.
+  """
+  if out.suffix.lower() != ".gif":
+    raise errors.ConfigError(f"{out} is no name of a GIF: *.gif")
+  try:
+    from matplotlib import animation, figure
+  except ImportError as error:
+    raise errors.ConfigError(
+      f'a GIF needs matplotlib: pip install -e ".[report]" ({error})'
+    ) from error
+  skeleton = clip["skeleton"]
+  present = np.any(skeleton != 0, axis=-1)
+  if not present.any():
+    raise errors.DataError(f"clip {clip['name']} holds nobody in any frame")
+  # The center is at the origin, and there.
+  present[:, :, list(layout.center)] |= present.any(axis=-1, keepdims=True)
+  up = find_up(skeleton, present, layout)
+  numbers = np.unique(
+    np.linspace(0, len(skeleton) - 1, MOST_FRAMES).astype(int)
+  )
+  views = [("x", "y", 0, 1)]
+  views += [("z", "y", 2, 1)] if layout.dimensions == 3 else []
+  drawing = figure.Figure(figsize=(4 * len(views) + 2.2, 4.8), dpi=80)
+  axes = drawing.subplots(1, len(views), squeeze=False)[0]
+  drawing.subplots_adjust(left=0.06, right=1 - 2.2 / (4 * len(views) + 2.2))
+  _list_joints(drawing, layout)
+  for ax, (across, down, i, j) in zip(axes, views, strict=True):
+    _set_limits(ax, skeleton[..., [i, j]][present], up)
+    ax.set_xlabel(across)
+    ax.set_ylabel(down)
+  moving = []
+
+  def draw(number):
+    for artist in moving:
+      artist.remove()
+    moving.clear()
+    drawing.suptitle(f"{clip['name']}, frame {number} of {len(skeleton)}")
+    for ax, (_, _, i, j) in zip(axes, views, strict=True):
+      for points, there in zip(skeleton[number], present[number], strict=True):
+        moving.extend(_draw_body(ax, points[:, [i, j]], there, layout))
+
+  player = animation.FuncAnimation(drawing, draw, numbers, init_func=list)
+  with files.replacing(out) as partial:
+    player.save(partial, animation.PillowWriter(fps=15))
+  return len(numbers)
+
+
+def find_up(
+  skeleton: np.ndarray, present: np.ndarray, layout: skeletons.Skeleton
+) -> bool:
+  """Tells whether y points up: the head is above the feet in most clips.
+
+  Args:
+    skeleton: [T, M, V, 3].
+    present: [T, M, V].
+    layout: Names of the joints. If they name no head or no foot, y points down
+      in pictures, and up in space.
+  """
+  heights = []
+  for words in (ABOVE, BELOW):
+    joints = [
+      i
+      for i, name in enumerate(layout.joints)
+      if any(word in name.lower() for word in words)
+    ]
+    values = skeleton[:, :, joints, 1][present[:, :, joints]]
+    heights.append(np.median(values) if len(values) else np.nan)
+  if np.isnan(heights).any():
+    return layout.dimensions == 3
+  return bool(heights[0] > heights[1])
+
+
+def _set_limits(ax, points, up):
+  low, high = points.min(axis=0), points.max(axis=0)
+  middle, half = (low + high) / 2, max((high - low).max() / 2, 1e-6) * 1.1
+  ax.set_xlim(middle[0] - half, middle[0] + half)
+  bottom, top = middle[1] - half, middle[1] + half
+  ax.set_ylim((bottom, top) if up else (top, bottom))
+  ax.set_aspect("equal")
+  ax.tick_params(labelsize=7)
+
+
+def _list_joints(drawing, layout):
+  for i, name in enumerate(layout.joints):
+    drawing.text(
+      1 - 2.1 * 80 / drawing.bbox.width,
+      0.9 - 0.86 * i / max(layout.num_joints, 20),
+      f"{i} {name}",
+      fontsize=8 if layout.num_joints < 28 else 7,
+      color=_find_colour(name),
+    )
+
+
+def _draw_body(ax, points, there, layout):
+  for joint, parent in enumerate(layout.parents):
+    if joint != parent and there[joint] and there[parent]:
+      ends = points[[joint, parent]].T
+      colour = _find_colour(layout.joints[joint])
+      yield from ax.plot(*ends, color=colour, linewidth=1.5)
+  for joint in np.flatnonzero(there):
+    yield ax.text(*points[joint], str(joint), fontsize=7, clip_on=True)
+
+
+def _find_colour(name):
+  words = name.lower().split()
+  return LEFT if "left" in words else RIGHT if "right" in words else MIDDLE
