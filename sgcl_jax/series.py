@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains several runs, each as a process, one after another or side by side.
+
+A finished run is not trained or evaluated again; an unfinished one is resumed.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sgcl_jax import command, errors
+from sgcl_jax.runs import scores, workdir
+
+LOG = "train.log"
+# Of the memory of an accelerator, for all processes on it together.
+MEMORY_SHARE = 0.9
+
+
+class Run(NamedTuple):
+  """One run of a series.
+
+  Attributes:
+    title: Name for messages.
+    directory: Its workdir.
+    spec: Its config, `FILE[:options]`.
+    fields: Fields of the config to set, `--config.<key>=<value>`.
+  """
+
+  title: str
+  directory: pathlib.Path
+  spec: str
+  fields: tuple[str, ...] = ()
+
+  def arguments(self) -> list[str]:
+    """Returns the arguments of `python -m sgcl_jax.main`."""
+    place = ["--workdir", str(self.directory)]
+    return ["--config", self.spec, *self.fields, *place]
+
+
+def add_options(parser: command.Parser) -> None:
+  """Declares `--jobs` and `--devices`."""
+  parser.add_argument(
+    "--jobs",
+    type=int,
+    help="runs side by side, by default one for each of --devices, or 1; they"
+    " share an accelerator, or the cores of a CPU. Each writes its train.log",
+  )
+  parser.add_argument(
+    "--devices",
+    metavar="0,1,...",
+    help="accelerators for the runs in turn, in the numbers of"
+    " CUDA_VISIBLE_DEVICES; by default each run uses all",
+  )
+
+
+def read_options(args: Any) -> dict[str, Any]:
+  """Returns the arguments `jobs` and `devices` of `train`.
+
+  Raises:
+    ConfigError: If a value makes no sense.
+  """
+  devices = () if args.devices is None else tuple(args.devices.split(","))
+  if "" in devices or len(set(devices)) < len(devices):
+    raise errors.ConfigError(
+      f"--devices={args.devices} is no list of devices, as in --devices 0,1"
+    )
+  jobs = max(len(devices), 1) if args.jobs is None else args.jobs
+  if jobs < 1:
+    raise errors.ConfigError(f"--jobs={jobs} is less than 1")
+  if len(devices) > jobs:
+    raise errors.ConfigError(
+      f"--devices={args.devices} names {len(devices)} devices for --jobs={jobs}"
+    )
+  return {"jobs": jobs, "devices": devices}
+
+
+def train(
+  runs: Sequence[Run], *, jobs: int = 1, devices: Sequence[str] = ()
+) -> dict[Run, str]:
+  """Trains the runs that are not finished.
+
+  Args:
+    runs: Runs of different directories.
+    jobs: Processes side by side.
+    devices: Accelerators, for the processes in turn; none for no choice.
+
+  Returns:
+    For each run that failed the reason; the others are trained nevertheless.
+
+  Raises:
+    UserError: If the config of a run is wrong, or if its directory holds
+      another run. Nothing is trained then.
+  """
+  directories = [run.directory for run in runs]
+  assert len(set(directories)) == len(runs), directories
+  open_runs = [run for run in runs if not _is_finished(run)]
+  if jobs == 1:
+    environment = _make_environment(0, 1, devices)
+    found = {}
+    for i, run in enumerate(open_runs):
+      print(f"\n[{i + 1}/{len(open_runs)}] {run.title}", flush=True)
+      if launch(run, environment, None, set()):
+        found[run] = "its message is above"
+        print(f"failed: {run.title}", flush=True)
+    return found
+  return _train_side_by_side(open_runs, jobs, devices)
+
+
+def find_summary(run: Run) -> dict[str, Any] | None:
+  """Returns the summary of a run if it is finished, otherwise None.
+
+  It has to have all its epochs, its scores, and the data that it began with.
+
+  Raises:
+    UserError: If its config is wrong, or if the directory holds another run.
+  """
+  import jax
+
+  from sgcl_jax import experiment
+  from sgcl_jax.runs import checkpoint
+
+  # The accelerator is for the processes that train.
+  jax.config.update("jax_platforms", "cpu")
+  config, _ = fields.override(command.load_config(run.spec), run.fields)
+  parts = experiment.make(config)
+  workdir.check_resume(parts.record, run.directory)
+  path = run.directory / workdir.SUMMARY
+  if not path.exists():
+    return None
+  if not scores.find_path(run.directory, parts.record).exists():
+    return None
+  try:
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    saved = checkpoint.read_metadata(run.directory)
+  except (ValueError, errors.CheckpointError):
+    return None
+  finished = summary["epoch"] == parts.schedule.num_epochs
+  same = saved and saved["data"] == _digest(parts.source)
+  return summary if finished and same else None
+
+
+def launch(
+  run: Run,
+  environment: dict[str, str],
+  log: pathlib.Path | None,
+  running: set[subprocess.Popen],
+) -> int:
+  """Trains a run in a process of its own and returns its exit code.
+
+  Args:
+    run: The run.
+    environment: Variables to add to those of this process.
+    log: File for what it prints; None for the terminal.
+    running: Holds the process while it runs.
+  """
+  line = [sys.executable, "-m", "sgcl_jax.main", *run.arguments()]
+  with contextlib.ExitStack() as stack:
+    output, errors_to = sys.stdout, None
+    if log is not None:
+      log.parent.mkdir(parents=True, exist_ok=True)
+      output = stack.enter_context(log.open("a", encoding="utf-8"))
+      errors_to = subprocess.STDOUT
+    process = subprocess.Popen(
+      line,
+      env={**os.environ, **environment},
+      stdout=output,
+      stderr=errors_to,
+    )
+    # On any way out: a process that nobody waits for would go on.
+    stack.callback(_end, process, running)
+    running.add(process)
+    return process.wait()
+
+
+def _end(process, running):
+  if process.poll() is None:
+    process.terminate()
+    process.wait()
+  running.discard(process)
+
+
+def _is_finished(run):
+  summary = find_summary(run)
+  if summary is None:
+    return False
+  print(
+    f"{run.title}: top-1 {summary['top1']:.2f} %, as found in {run.directory}",
+    flush=True,
+  )
+  return True
+
+
+@functools.lru_cache
+def _digest_of(data_dir, split):
+  from sgcl_jax import input_pipeline
+
+  return input_pipeline.load(data_dir, split).digest()
+
+
+def _digest(source):
+  return _digest_of(source.data_dir, source.train_split)
+
+
+def _train_side_by_side(runs, jobs, devices):
+  """Trains runs in threads, each of which waits for a process."""
+  slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+  for slot in range(jobs):
+    slots.put(slot)
+  stopping, running = threading.Event(), set()
+
+  def work(run):
+    if stopping.is_set():
+      return 1
+    slot = slots.get()
+    try:
+      _take_cores(slot, jobs)
+      print(f"begun: {run.title}, see {run.directory / LOG}", flush=True)
+      environment = _make_environment(slot, jobs, devices)
+      return launch(run, environment, run.directory / LOG, running)
+    finally:
+      slots.put(slot)
+
+  failed = {}
+  with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+    futures = {pool.submit(work, run): run for run in runs}
+    try:
+      for done, future in enumerate(
+        concurrent.futures.as_completed(futures), 1
+      ):
+        run = futures[future]
+        word = "finished"
+        if future.result():
+          failed[run], word = _read_reason(run.directory / LOG), "failed"
+        print(f"[{done}/{len(runs)}] {word}: {run.title}", flush=True)
+    except BaseException:  # A signal: what has begun can be resumed.
+      stopping.set()
+      while concurrent.futures.wait(futures, timeout=1).not_done:
+        for process in list(running):
+          process.terminate()
+      raise
+  return failed
+
+
+def _read_reason(log):
+  """Returns the error that a process ended with, or where to look for it."""
+  lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+  found = [line for line in lines if line.startswith("error: ")]
+  if found and found[-1] == lines[-1]:
+    return found[-1].removeprefix("error: ")
+  return f"see the end of {log}"
+
+
+def _make_environment(slot, jobs, devices):
+  """Returns the variables of the processes of one slot."""
+  if _is_cpu_alone():
+    return {}
+  environment = {}
+  if devices:
+    environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+  sharing = -(-jobs // max(len(devices), 1))
+  if sharing > 1 and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
+    share = f"{MEMORY_SHARE / sharing:.3f}"
+    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = share
+  return environment
+
+
+def _take_cores(slot, jobs):
+  """Gives the processes that this thread starts their share of the cores."""
+  if not _is_cpu_alone() or not hasattr(os, "sched_setaffinity"):
+    return
+  cores = sorted(os.sched_getaffinity(os.getpid()))
+  mine = cores[slot % len(cores) :: jobs]
+  os.sched_setaffinity(0, mine)  # Of this thread alone, on Linux.
+
+
+def _is_cpu_alone():
+  # As in devices/set_up.py, which imports JAX.
+  if os.environ.get("JAX_PLATFORMS") == "cpu":
+    return True
+  return not any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Four streams with one command: what is trained, resumed and fused."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from sgcl_jax import command, ensemble, errors, four_streams, series
+from sgcl_jax import main as main_module
+from sgcl_jax.runs import scores, workdir
+from tests.conftest import ROOT
+
+CONFIG = "configs/ctrgcn_ucla.py"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """Replaces the training: writes what a run leaves; lists the runs."""
+  runs = []
+
+  def launch(run, environment, log, running):
+    runs.append(run.title)
+    if (run.directory / "broken").exists():
+      return 1
+    config, _ = command.override(command.load_config(run.spec), run.fields)
+    record = config.copy_and_resolve_references().to_dict()
+    labels = np.arange(30, dtype=np.int32) % 10
+    seed = ensemble.STREAMS.index(record["data"]["modality"])
+    logits = np.random.default_rng(seed).normal(size=(30, 10))
+    logits[np.arange(30), labels] += 1
+    names = np.array([f"clip_{i:02}" for i in range(30)])
+    found = scores.Scores(names, labels, logits.astype(np.float32))
+    scores.write(scores.find_path(run.directory, record), found)
+    workdir.write_config(run.directory, record)
+    text = json.dumps(found.accuracy())
+    (run.directory / workdir.SUMMARY).write_text(text)
+    return 0
+
+  def find_summary(run):
+    path = run.directory / workdir.SUMMARY
+    return json.loads(path.read_text()) if path.exists() else None
+
+  monkeypatch.setattr(series, "launch", launch)
+  monkeypatch.setattr(series, "find_summary", find_summary)
+  return runs
+
+
+@pytest.fixture
+def call(call_main):
+  """Returns a runner of the command in this process."""
+  return lambda *args: call_main(four_streams.main, *args)
+
+
+def test_the_runs_of_a_config():
+  runs = four_streams.plan(f"{CONFIG}:gcl=false", ["--config.seed=3"], None)
+  assert list(runs) == list(ensemble.STREAMS)
+  bone = runs["bone"]
+  assert str(bone.directory) == "runs/ctrgcn_ucla_xview_bone_nogcl"
+  assert bone.spec == f"{CONFIG}:gcl=false,modality=bone"
+  assert bone.fields == ("--config.seed=3",)
+  runs = four_streams.plan(CONFIG, [], "place")
+  assert str(runs["joint_motion"].directory) == "place/joint_motion"
+
+
+@pytest.mark.parametrize(
+  ("spec", "fields", "message"),
+  [
+    (f"{CONFIG}:modality=bone", [], "the four streams are the values of"),
+    (CONFIG, ["--config.data.modality=bone"], "set by the streams"),
+    (CONFIG, ["--config.optim.base_rl=1"], "did you mean config.optim.base_lr"),
+    (CONFIG, ["--seed=1"], "unknown option --seed"),
+    (f"{CONFIG}:split=xsub", [], "unknown option 'split'"),
+    ("absent.py", [], "there is no config file absent.py"),
+  ],
+)
+def test_configs_that_make_no_sense(spec, fields, message):
+  with pytest.raises(errors.ConfigError, match=message):
+    four_streams.plan(spec, fields, None)
+
+
+def test_what_is_missing_is_trained_and_all_is_fused(call, trained, tmp_path):
+  out = tmp_path / "out"
+  (out / "bone").mkdir(parents=True)
+  (out / "bone" / "broken").touch()
+  result = call(CONFIG, "--out", out)
+  assert result.returncode == 1
+  assert "bone: its message is above" in result.stderr
+  assert trained == list(ensemble.STREAMS)  # One failure stops no other.
+  (out / "bone" / "broken").unlink()
+  result = call(CONFIG, "--out", out)
+  assert result.returncode == 0, result.stderr
+  assert trained[4:] == ["bone"]
+
+  paths = [out / stream for stream in ensemble.STREAMS]
+  whole = ensemble.describe(ensemble.load(paths, "4s"))
+  both = ensemble.describe(ensemble.load(paths[:2], "2s"))
+  low, high = whole["interval"]
+  assert f"| 4S | {whole['top1']:.2f} | {low:.2f} to {high:.2f} | " in (
+    result.stdout
+  )
+  assert f"| J+B | {both['top1']:.2f} | " in result.stdout
+  assert "| weights 0.6 0.6 0.4 0.4 |" in result.stdout
+  result = call(CONFIG, "--out", out, "--json")
+  found = json.loads(result.stdout)
+  assert found["fused"]["4S"]["top1"] == whole["top1"]
+  assert found["num_clips"] == 30 and len(trained) == 5
+  alone = scores.read(out / "joint" / "scores" / "xview_joint.npz")
+  assert found["streams"]["joint"]["top1"] == alone.accuracy()["top1"]
+
+
+def test_the_script_hands_its_arguments_on():
+  text = (ROOT / "launch" / "four_streams.sh").read_text()
+  assert 'exec .venv/bin/python -m sgcl_jax.four_streams "$@"' in text
+  subprocess.run(
+    ["bash", "-n", ROOT / "launch" / "four_streams.sh"], check=True
+  )
+
+
+@pytest.mark.slow
+def test_four_trainings_are_fused_and_not_repeated(
+  call, list_fields, tmp_path, monkeypatch
+):
+  """Real trainings of seconds, in this process."""
+
+  def launch(run, *_):
+    main_module.main(run.arguments())
+    return 0
+
+  monkeypatch.setattr(series, "launch", launch)
+  _, *fields = list_fields("ctrgcn_ucla", **{"optim.num_epochs": 1})
+  out = tmp_path / "out"
+  line = (CONFIG, "--out", out, *fields)
+  result = call(*line)
+  assert result.returncode == 0, result.stderr
+  assert result.stdout.count("epoch 1/1") == 4
+  result = call(*line)
+  assert "epoch 1/1" not in result.stdout
+  assert result.stdout.count("as found in") == 4
+  # Another config there is refused before anything is trained.
+  result = call(*line, "--config.seed=2")
+  assert result.returncode == 1
+  assert "config.seed=1, not 2; use another --out" in result.stderr
+  # Without its scores, or with fewer epochs than wanted, a run is not finished.
+  (out / "bone" / "scores" / "xview_bone.npz").unlink()
+  result = call(*line)
+  assert result.stdout.count("as found in") == 3
+  assert (out / "bone" / "scores" / "xview_bone.npz").exists()
+  result = call(*line, "--config.optim.num_epochs=2")
+  assert result.stdout.count("epoch 2/2") == 4
