@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from sgcl_jax import command, ensemble, errors, series, statistics
+from sgcl_jax import command, ensemble, errors, fields, series, statistics
 from sgcl_jax.runs import workdir
 
 FUSIONS = {"J+B": "2s", "4S": "4s"}
@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   series.add_options(parser)
   parser.add_json("the table")
-  args, fields = parser.parse_known_args(argv)
+  args, settings = parser.parse_known_args(argv)
   options = series.read_options(args)
-  runs = plan(args.config, fields, args.out)
+  runs = plan(args.config, settings, args.out)
   with command.messages(args.json):
     try:
       failed = series.train(list(runs.values()), **options)
@@ -58,13 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def plan(
-  spec: str, fields: Sequence[str], out: str | None
+  spec: str, settings: Sequence[str], out: str | None
 ) -> dict[str, series.Run]:
   """Returns the run of each stream.
 
   Args:
     spec: Config, `FILE[:options]`, without the option `modality`.
-    fields: Fields to set in all runs, `--config.<key>=<value>`.
+    settings: Fields to set in all runs, `--config.<key>=<value>`.
     out: Directory for the runs, or None.
 
   Raises:
@@ -78,14 +78,14 @@ def plan(
   runs = {}
   for stream in ensemble.STREAMS:
     text = ",".join(filter(None, [chosen, f"modality={stream}"]))
-    config, keys = command.override(
-      command.load_config(f"{file}:{text}"), fields
+    config, keys = fields.override(
+      command.load_config(f"{file}:{text}"), settings
     )
     if "data.modality" in keys:
       raise errors.ConfigError("config.data.modality is set by the streams")
     name = workdir.default_name(pathlib.Path(file).stem, config.to_dict())
     place = pathlib.Path(out, stream) if out else pathlib.Path("runs", name)
-    runs[stream] = series.Run(stream, place, f"{file}:{text}", tuple(fields))
+    runs[stream] = series.Run(stream, place, f"{file}:{text}", tuple(settings))
   return runs
 
 

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, fields
 from sgcl_jax.runs import scores, workdir
 
 LOG = "train.log"

@@ -7,7 +7,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from sgcl_jax import command, ensemble, errors, four_streams, series
+from sgcl_jax import (
+  command,
+  ensemble,
+  errors,
+  fields,
+  four_streams,
+  series,
+)
 from sgcl_jax import main as main_module
 from sgcl_jax.runs import scores, workdir
 from tests.conftest import ROOT
@@ -24,7 +31,7 @@ def trained(monkeypatch):
     runs.append(run.title)
     if (run.directory / "broken").exists():
       return 1
-    config, _ = command.override(command.load_config(run.spec), run.fields)
+    config, _ = fields.override(command.load_config(run.spec), run.fields)
     record = config.copy_and_resolve_references().to_dict()
     labels = np.arange(30, dtype=np.int32) % 10
     seed = ensemble.STREAMS.index(record["data"]["modality"])
@@ -65,7 +72,7 @@ def test_the_runs_of_a_config():
 
 
 @pytest.mark.parametrize(
-  ("spec", "fields", "message"),
+  ("spec", "settings", "message"),
   [
     (f"{CONFIG}:modality=bone", [], "the four streams are the values of"),
     (CONFIG, ["--config.data.modality=bone"], "set by the streams"),
@@ -75,9 +82,9 @@ def test_the_runs_of_a_config():
     ("absent.py", [], "there is no config file absent.py"),
   ],
 )
-def test_configs_that_make_no_sense(spec, fields, message):
+def test_configs_that_make_no_sense(spec, settings, message):
   with pytest.raises(errors.ConfigError, match=message):
-    four_streams.plan(spec, fields, None)
+    four_streams.plan(spec, settings, None)
 
 
 def test_what_is_missing_is_trained_and_all_is_fused(call, trained, tmp_path):
@@ -129,9 +136,9 @@ def test_four_trainings_are_fused_and_not_repeated(
     return 0
 
   monkeypatch.setattr(series, "launch", launch)
-  _, *fields = list_fields("ctrgcn_ucla", **{"optim.num_epochs": 1})
+  _, *settings = list_fields("ctrgcn_ucla", **{"optim.num_epochs": 1})
   out = tmp_path / "out"
-  line = (CONFIG, "--out", out, *fields)
+  line = (CONFIG, "--out", out, *settings)
   result = call(*line)
   assert result.returncode == 0, result.stderr
   assert result.stdout.count("epoch 1/1") == 4
