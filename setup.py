@@ -89,6 +89,16 @@ setuptools.setup(
     # `torch.load(weights_only=True)` (CVE-2026-24747).
     "torch": ["torch>=2.10"],
     "report": REPORT,
+    # `sgcl_jax.export` to ONNX: what jax2onnx imports. jax2onnx itself asks for
+    # an older Orbax, so it is installed with --no-deps (docs/EXPORT.md).
+    "onnx": [
+      "dm-pix>=0.4.4",
+      "einops>=0.8.1",
+      "equinox>=0.13.1",
+      "onnx>=1.20.1",
+      "onnx-ir>=0.2.1",
+      "onnxruntime>=1.24.1",
+    ],
     "test": [
       *REPORT,
       "hypothesis>=6.100,<7",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for the whole suite."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -14,8 +15,10 @@ import pytest
 
 from configs import ctrgcn_ucla
 from data_prep import ntu60, records, synthetic, tfrecord
-from sgcl_jax import command, experiment
+from sgcl_jax import command, evaluate, experiment, train
 from sgcl_jax.devices import set_up
+from sgcl_jax.runs import checkpoint
+from sgcl_jax.runs import workdir as runs_workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -169,6 +172,45 @@ def tiny_config(tiny_data):
 def tiny(tiny_config):
   """Returns a maker of experiments for runs of seconds, as `tiny_config`."""
   return lambda *args, **fields: experiment.make(tiny_config(*args, **fields))
+
+
+@pytest.fixture(scope="session")
+def save_run(tmp_path_factory):
+  """Returns a maker of runs: an experiment's initial state, evaluated.
+
+  The kernel of the classifier is multiplied by `head`.
+  """
+
+  def save(parts, head=1.0):
+    workdir = tmp_path_factory.mktemp("saved") / "run"
+    clips = parts.source.load_test()
+    start = train.init_state(parts, parts.optimizer.make(0.1), len(clips))
+    if head != 1.0:
+      start.params["backbone"]["head"]["kernel"] *= head
+    metadata = {
+      "model": parts.identity,
+      "seed": parts.seed,
+      "epoch": 0,
+      "classes": list(clips.class_names),
+      "prepared": clips.metadata,
+    }
+    with (
+      runs_workdir.claim(parts.record, workdir),
+      contextlib.closing(
+        checkpoint.Checkpoints(workdir, writable=True)
+      ) as checkpoints,
+    ):
+      checkpoints.save(start, metadata)
+    evaluate.run(parts, workdir)
+    return workdir
+
+  return save
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny, save_run):
+  """The workdir of an evaluated run of tests/tiny.py, not trained."""
+  return save_run(tiny("gcl=false"))
 
 
 @pytest.fixture(scope="session")

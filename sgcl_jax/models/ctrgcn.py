@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import lax
 
 from sgcl_jax import skeletons
-from sgcl_jax.models import blocks, layers, temporal
+from sgcl_jax.models import blocks, layers, temporal, transposition
 
 
 def create(**fields: Any) -> nn.Module:
@@ -96,7 +96,7 @@ class ChannelTopologyConv(nn.Module):
     sums = jnp.einsum("srbu,srf->sfbu", pairs.sum(-1), graph_kernel)
     sums += shared.sum(-1)[:, :, None]
     y += jnp.einsum("sfbu,sf->fbu", sums, value_bias)[:, :, None]
-    y = layers.transpose(y.reshape(self.features, b * t * v), (1, 0))
+    y = transposition.transpose(y.reshape(self.features, b * t * v), (1, 0))
     y = y.reshape(b, t, v, self.features)
     return y, graph
 
@@ -152,7 +152,7 @@ def _mix_backward(saved, dy):
   b, t, v, c = x.shape
   s, _, features = value_kernel.shape
   dy = dy.astype(x.dtype)
-  dy_t = layers.transpose(dy, (0, 1, 3, 2))
+  dy_t = transposition.transpose(dy, (0, 1, 3, 2))
   dx, grads = 0.0, []
   for i in range(s):
     d_topology = jnp.einsum("fbut,fbtv->fbuv", dy_t, values[i])
@@ -171,7 +171,7 @@ def _mix_backward(saved, dy):
         d_topology.sum(1),
       )
     )
-  dx = layers.transpose(dx, (1, 0)).reshape(x.shape)
+  dx = transposition.transpose(dx, (1, 0)).reshape(x.shape)
   return dx, *jax.tree.map(lambda *g: jnp.stack(g), *grads)
 
 

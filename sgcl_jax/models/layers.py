@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
-from jax.experimental import xla_metadata
 
 Norm = Callable[..., nn.Module]
 
@@ -75,38 +74,6 @@ def _draw_uniform(key):
 def widen(x: jax.Array) -> jax.Array:
   """Casts to single precision if x has less."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def transpose(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-  """Returns `jnp.transpose(x, axes)`, as a separate operation on CPU.
-
-  On CPU, XLA fuses a transposition into each operation that uses it. All of
-  them then read x in strides, which takes at least ten times as long. XLA
-  removes barriers before it fuses, so they do not prevent that. A call that is
-  not inlined does.
-  """
-  return lax.platform_dependent(
-    x,
-    cpu=functools.partial(_transpose_alone, axes=axes),
-    default=functools.partial(jnp.transpose, axes=axes),
-  )
-
-
-def _transpose_forward(x, axes):
-  return transpose(x, axes), None
-
-
-def _transpose_backward(axes, _, dy):
-  return (transpose(dy, tuple(np.argsort(axes).tolist())),)
-
-
-transpose.defvjp(_transpose_forward, _transpose_backward)
-
-
-def _transpose_alone(x, axes):
-  with xla_metadata.set_xla_metadata(inlineable="false"):
-    return jax.jit(functools.partial(jnp.transpose, axes=axes))(x)
 
 
 class Dense(nn.Module):
