@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NW-UCLA: the JSON skeletons of `all_sqe.tar.xz` to TFRecords.
+"""NW-UCLA: the JSON skeletons of `all_sqe.tar.xz` or `.zip` to TFRecords.
 
 python -m data_prep.nw_ucla --raw data/raw/all_sqe.tar.xz
 
@@ -12,6 +12,8 @@ import lzma
 import pathlib
 import re
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +23,7 @@ from data_prep import class_names, problems, records, tfrecord, walk
 from sgcl_jax import command, errors
 
 ARCHIVE = "all_sqe.tar.xz"
+ZIP = "all_sqe.zip"  # Another archive of the same files.
 SUFFIX = ".json"
 NUM_JOINTS = 20
 NUM_CLIPS = {"train": 1020, "test": 464}
@@ -106,7 +109,14 @@ def read_clips(
         pairs[name] = parse_clip(name, data)
       except errors.DataError as error:
         broken.append(f"{path}: {error}")
-  except (EOFError, lzma.LZMAError, tarfile.TarError) as error:
+  except (
+    EOFError,
+    RuntimeError,  # An encrypted zip, or an unknown compression.
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
     broken.append(
       f"{source}: the archive is damaged after {len(pairs) + len(broken)} "
       f"files: {error}"
@@ -177,13 +187,13 @@ def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser(
     "data_prep.nw_ucla",
-    f"Converts the skeletons of NW-UCLA ({ARCHIVE}) to TFRecords.",
+    f"Converts the skeletons of NW-UCLA ({ARCHIVE} or .zip) to TFRecords.",
   )
   parser.add_argument(
     "--raw",
     type=pathlib.Path,
     required=True,
-    help=f"{ARCHIVE}, a directory with it, or the directory it unpacks to",
+    help=f"{ARCHIVE} or .zip, a directory with it, or what it unpacks to",
   )
   parser.add_argument(
     "--out",
@@ -245,9 +255,10 @@ def _parse_skeletons(skeletons):
 def _find_source(raw):
   """Returns the archive, or a directory to search for JSON files."""
   if raw.is_file():
-    if not raw.name.endswith(".tar.xz"):
+    if not raw.name.lower().endswith((".tar.xz", ".zip")):
       raise errors.DataError(
-        f"{raw} is not {ARCHIVE}: unpack it, and pass the directory as --raw"
+        f"{raw} is not {ARCHIVE} or {ZIP}: unpack it, and pass the directory as"
+        " --raw"
       )
     return raw
   if not raw.is_dir():
@@ -256,10 +267,18 @@ def _find_source(raw):
       "as --raw"
     )
   # Unpacked files beside the archive are the same clips.
-  return raw / ARCHIVE if (raw / ARCHIVE).is_file() else raw
+  archives = [raw / name for name in (ARCHIVE, ZIP) if (raw / name).is_file()]
+  return archives[0] if archives else raw
 
 
 def _read_archive(path, passed) -> Iterator[tuple[str, bytes]]:
+  if path.name.lower().endswith(".zip"):
+    with zipfile.ZipFile(path) as archive:
+      for member in archive.infolist():
+        name = pathlib.PurePosixPath(member.filename)
+        if not member.is_dir() and walk.is_wanted(name, (SUFFIX,), passed):
+          yield member.filename, archive.read(member)
+    return
   with lzma.open(path) as file:
     with tarfile.open(fileobj=file, mode="r|") as archive:
       for member in archive:

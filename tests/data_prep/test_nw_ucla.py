@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -50,6 +51,11 @@ def write_tree(root, files):
 
 def write_archive(path, files):
   path.parent.mkdir(parents=True, exist_ok=True)
+  if path.suffix == ".zip":
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+      for name, text in files.items():
+        archive.writestr(f"all_sqe/{name}", text)
+    return
   with tarfile.open(path, "w:xz") as archive:
     for name, text in files.items():
       info = tarfile.TarInfo(f"all_sqe/{name}")
@@ -162,8 +168,9 @@ def test_reports_duplicates(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 10, 0.1, 0.5, 0.9, -40, -1])
-def test_reports_a_truncated_archive(tmp_path, kept):
-  path = tmp_path / nw_ucla.ARCHIVE
+@pytest.mark.parametrize("name", [nw_ucla.ARCHIVE, nw_ucla.ZIP])
+def test_reports_a_truncated_archive(tmp_path, name, kept):
+  path = tmp_path / name
   write_archive(path, make_files())
   data = path.read_bytes()
   path.write_bytes(data[: int(kept * len(data)) if 0 < kept < 1 else kept])
@@ -173,8 +180,9 @@ def test_reports_a_truncated_archive(tmp_path, kept):
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.8])
-def test_reports_a_flipped_byte(tmp_path, position):
-  path = tmp_path / nw_ucla.ARCHIVE
+@pytest.mark.parametrize("name", [nw_ucla.ARCHIVE, nw_ucla.ZIP])
+def test_reports_a_flipped_byte(tmp_path, name, position):
+  path = tmp_path / name
   write_archive(path, make_files())
   data = bytearray(path.read_bytes())
   data[int(position * len(data))] ^= 0xFF
@@ -183,7 +191,9 @@ def test_reports_a_flipped_byte(tmp_path, position):
     convert(tmp_path, path, allow_incomplete=True)
 
 
-@pytest.mark.parametrize("form", ["archive", "beside", "flat", "nested"])
+@pytest.mark.parametrize(
+  "form", ["archive", "zip", "beside", "zip_beside", "flat", "nested"]
+)
 def test_converts(tmp_path, form, monkeypatch, capsys):
   import tensorflow_datasets as tfds
 
@@ -191,9 +201,10 @@ def test_converts(tmp_path, form, monkeypatch, capsys):
   # What macOS packs beside each file.
   files["._a01_s01_e00_v01.json"] = "\x00\x05\x16\x07"
   raw = tmp_path / "raw"
-  if form in ("archive", "beside"):
-    write_archive(raw / nw_ucla.ARCHIVE, files)
-    raw = raw / nw_ucla.ARCHIVE if form == "archive" else raw
+  if form in ("archive", "zip", "beside", "zip_beside"):
+    archive = raw / (nw_ucla.ZIP if "zip" in form else nw_ucla.ARCHIVE)
+    write_archive(archive, files)
+    raw = raw if "beside" in form else archive
   else:
     write_tree(raw / ("all_sqe" if form == "nested" else ""), files)
   monkeypatch.setattr(nw_ucla, "NUM_CLIPS", {"train": 2, "test": 2})
@@ -236,10 +247,10 @@ def test_refuses_an_incomplete_set(tmp_path, capsys):
   assert "notice" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["absent", "empty", "all_sqe.zip"])
+@pytest.mark.parametrize("name", ["absent", "empty", "all_sqe.rar"])
 def test_refuses_what_holds_no_clips(tmp_path, name):
   (tmp_path / "empty").mkdir()
-  (tmp_path / "all_sqe.zip").touch()
+  (tmp_path / "all_sqe.rar").touch()
   with pytest.raises(errors.DataError, match=f"{name}.*--raw"):
     convert(tmp_path, tmp_path / name)
 
