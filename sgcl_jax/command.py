@@ -8,6 +8,7 @@ inside `run`.
 
 import argparse
 import contextlib
+import difflib
 import importlib.util
 import io
 import json
@@ -22,7 +23,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 import sgcl_jax
-from sgcl_jax import errors, fields
+from sgcl_jax import config_file, errors, fields, paths
 
 # Printed after a Ctrl-C by commands that can be resumed.
 RESUMABLE = "interrupted; the same command goes on from here"
@@ -46,19 +47,80 @@ def run(
   # SystemExit runs the clean-up code, so that a scheduler's SIGTERM leaves
   # nothing half-written.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-  for stream in (sys.stdout, sys.stderr):
-    # What a terminal cannot show must not end a command that has done its work.
-    if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors="backslashreplace")
+  # What a terminal cannot show, or a reader that has left, must not end a
+  # command that does its work.
+  sys.stdout = _outlast(sys.stdout, sys.__stdout__)
+  sys.stderr = _outlast(sys.stderr, sys.__stderr__)
   try:
     main()
   except errors.UserError as error:
     _fail(str(error))
   except OSError as error:
-    _fail(_in_one_line(error))
+    _fail(describe(error))
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
+
+
+class _Output(io.FileIO):
+  """A file descriptor that drops what is written after its reader has left."""
+
+  def write(self, data: Any) -> int | None:
+    try:
+      return super().write(data)
+    except BrokenPipeError:
+      return memoryview(data).nbytes
+
+
+def _outlast(stream, original):
+  """Returns a stream that outlasts its reader, and escapes what it must."""
+  if not isinstance(stream, io.TextIOWrapper):
+    return stream
+  stream.reconfigure(errors="backslashreplace")
+  if stream is not original:  # Someone else's, such as a test's.
+    return stream
+  stream.flush()
+  raw = _Output(stream.fileno(), "w", closefd=False)
+  return io.TextIOWrapper(
+    io.BufferedWriter(raw),
+    stream.encoding,
+    stream.errors,
+    line_buffering=stream.line_buffering,
+    write_through=stream.write_through,
+  )
+
+
+def describe(error: OSError) -> str:
+  """Returns an error of the operating system as a sentence, with its file."""
+  if error.strerror is None:
+    return _in_one_line(error)
+  reason = error.strerror[0].lower() + error.strerror[1:]
+  names = [x for x in (error.filename, error.filename2) if x is not None]
+  return f"{' to '.join(map(str, names))}: {reason}" if names else reason
+
+
+def path(text: str) -> pathlib.Path:
+  """Parses an option that is a path, as the `type` of an argument.
+
+  `~` is expanded. A URL is refused: it would become a local folder.
+  """
+  try:
+    return paths.expand(text)
+  except errors.ConfigError as error:  # argparse drops other errors' texts.
+    raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def workdir(text: str) -> pathlib.Path:
+  """Parses an option that is the directory of a run, see `path`.
+
+  A name from which checkpoints cannot be read again is refused.
+  """
+  try:
+    directory = paths.expand(text)
+    paths.check_workdir(directory)
+  except errors.ConfigError as error:
+    raise argparse.ArgumentTypeError(str(error)) from error
+  return directory
 
 
 class Parser(argparse.ArgumentParser):
@@ -123,12 +185,13 @@ class Parser(argparse.ArgumentParser):
     Raises:
       ConfigError: If an argument is unknown, missing or has a wrong value.
     """
+    self._check_names(sys.argv[1:] if args is None else args)
     parsed, rest = self.parse_known_args(args, namespace)
     if self._has_config:
       parsed.config_name = None
       parsed.overrides = parsed.pending = ()
       if parsed.config is not None:
-        file, _, _ = parsed.config.partition(":")
+        file, _ = config_file.split(parsed.config)
         parsed.config_name = pathlib.Path(file).stem
         parsed.config, parsed.overrides = fields.override(
           load_config(parsed.config), rest
@@ -139,6 +202,22 @@ class Parser(argparse.ArgumentParser):
     if rest:
       raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}")
     return parsed
+
+  def _check_names(self, args):
+    """Refuses unknown options, also where a required one is missing."""
+    for argument in args:
+      name = argument.partition("=")[0]
+      if not name.startswith("--") or name.startswith(fields.PREFIX):
+        continue
+      if name == "--":
+        return
+      if name not in self._option_string_actions:
+        known = self._option_string_actions
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        if not close and self._has_config:
+          hint = "; a field of the config is set by --config.<key>=<value>"
+        raise errors.ConfigError(f"unknown option {name}{hint}")
 
   def error(self, message: str) -> NoReturn:
     """Raises ConfigError, where argparse would end the process."""
@@ -187,13 +266,15 @@ def load_config(spec: str) -> ConfigDict:
 
   Args:
     spec: `FILE`, or `FILE:options`; `get_config` is called with the options.
+      The file is a path, or the name of an installed config.
 
   Raises:
     ConfigError: If there is no such file, or if it fails; names its line.
   """
-  path, _, options = spec.partition(":")
-  if not os.path.isfile(path):
-    raise errors.ConfigError(f"there is no config file {path}")
+  name, options = config_file.split(spec)
+  path = config_file.find(name)
+  if path.parent == config_file.INSTALLED:
+    config_file.check_clash(path)
   loaded = importlib.util.spec_from_file_location("loaded_config", path)
   if loaded is None:
     raise errors.ConfigError(f"--config={path} is not a Python file")
@@ -204,6 +285,7 @@ def load_config(spec: str) -> ConfigDict:
   except errors.UserError:
     raise
   except Exception as error:
+    config_file.check_clash(path)
     raise errors.ConfigError(_locate(error, path)) from error
   if not isinstance(config, ConfigDict):
     hint = "; its `return config` is missing" if config is None else ""

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the file of a config: one of the user's own, or an installed one."""
+
+import difflib
+import importlib.util
+import os
+import pathlib
+
+from sgcl_jax import errors
+
+INSTALLED = pathlib.Path(__file__).resolve().parents[1] / "configs"
+# Modules beside the configs.
+OTHERS = ("__init__", "common", "tables")
+
+
+def split(spec: str) -> tuple[str, str]:
+  """Splits `FILE:options`; a file `*.py` may have a colon in its name."""
+  if spec.endswith(".py"):
+    return spec, ""
+  head, found, options = spec.rpartition(".py:")
+  if found:
+    return f"{head}.py", options
+  name, _, options = spec.partition(":")
+  return name, options
+
+
+def find(name: str) -> pathlib.Path:
+  """Returns the path of a config file.
+
+  Args:
+    name: A path, or the name of an installed config, with or without `.py`.
+
+  Raises:
+    ConfigError: If there is none; suggests a near name.
+  """
+  path = pathlib.Path(name).expanduser()
+  if path.is_file():
+    return path
+  if path.name == name:
+    installed = INSTALLED / f"{path.stem}.py"
+    if installed.is_file():
+      return installed
+  raise errors.ConfigError(f"there is no config file {name}{_suggest(path)}")
+
+
+def find_clash() -> str | None:
+  """Returns what Python imports as `configs`, None if it is the right package.
+
+  A folder `configs` in the directory that a command is started from comes first
+  on Python's path. So may a package of that name.
+  """
+  try:
+    spec = importlib.util.find_spec("configs")
+  except ValueError:  # A module without a spec.
+    return None
+  if spec is None:
+    return None
+  found = [*(spec.submodule_search_locations or ()), spec.origin][0]
+  return None if os.path.realpath(found) == str(INSTALLED) else found
+
+
+def check_clash(path: pathlib.Path) -> None:
+  """Refuses to go on with a package `configs` that is not ours.
+
+  Args:
+    path: The config file that needs it, for the message.
+
+  Raises:
+    ConfigError: Names the other package.
+  """
+  found = find_clash()
+  if found is not None:
+    raise errors.ConfigError(
+      f"{path} needs the package `configs` in {INSTALLED}, but Python finds"
+      f" another one in {found}: rename that folder, uninstall that package, or"
+      " start from another directory"
+    )
+
+
+def _suggest(path):
+  folder = path.parent if path.parent != pathlib.Path() else INSTALLED
+  names = _list_names(folder)
+  close = difflib.get_close_matches(path.stem, names, n=1)
+  if close:
+    near = path.with_name(f"{close[0]}.py") if folder != INSTALLED else close[0]
+    return f"; did you mean {near}?"
+  if folder == INSTALLED or not path.stem:
+    return f"; installed: {', '.join(_list_names(INSTALLED))}"
+  if path.stem in _list_names(INSTALLED):
+    return f"; an installed one has no folder: --config {path.stem}"
+  return ""
+
+
+def _list_names(folder):
+  return sorted(
+    path.stem for path in folder.glob("*.py") if path.stem not in OTHERS
+  )
