@@ -79,12 +79,13 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument(
     "--raw",
-    type=pathlib.Path,
+    type=command.path,
     required=True,
     help="directory of .npz or .json files, one per clip, flat or nested",
   )
   parser.add_argument(
     "--layout",
+    type=command.path,
     required=True,
     help="a layout by name (coco17, openpose18, openpose25, halpe26,"
     " mediapipe33, hand21, azure32, kinect20, kinect25), or a JSON file of"
@@ -92,13 +93,13 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     default=pathlib.Path("data/custom"),
     help="directory to write (default: data/custom)",
   )
   parser.add_argument(
     "--names",
-    type=pathlib.Path,
+    type=command.path,
     help="text file of the class names, one a line; labels may then be their"
     " numbers, from 0 on",
   )
@@ -135,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
   if args.fill_gaps < 0:
     raise errors.ConfigError(f"--fill_gaps {args.fill_gaps} is below 0")
   options = reader.Options(
-    layout=skeletons.get(args.layout),
+    layout=skeletons.get(str(args.layout)),
     class_names=labels.read_names(args.names) if args.names else None,
     max_persons=args.max_persons,
     empty_frames=args.empty_frames,

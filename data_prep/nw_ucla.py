@@ -191,13 +191,13 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument(
     "--raw",
-    type=pathlib.Path,
+    type=command.path,
     required=True,
     help=f"{ARCHIVE} or .zip, a directory with it, or what it unpacks to",
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     default=pathlib.Path("data/nw_ucla"),
     help="directory to write (default: %(default)s)",
   )

@@ -303,7 +303,9 @@ def write(
 def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("data_prep.synthetic", __doc__)
-  parser.add_argument("--out", required=True, help="directory to write")
+  parser.add_argument(
+    "--out", type=command.path, required=True, help="directory to write"
+  )
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--num_classes", type=int, default=10)
   parser.add_argument("--clips_per_class", type=int, default=130)

@@ -77,7 +77,9 @@ def _parse(argv):
     "--seeds", type=int, default=1, help="runs of each row (%(default)s)"
   )
   parser.add_argument(
-    "--out", help="directory for tables and runs; runs found there are resumed"
+    "--out",
+    type=command.workdir,
+    help="directory for tables and runs; runs found there are resumed",
   )
   args = parser.parse_args(argv)
   if args.table is None:

@@ -285,7 +285,8 @@ def load_config(spec: str) -> ConfigDict:
   except errors.UserError:
     raise
   except Exception as error:
-    config_file.check_clash(path)
+    if config_file.needs_package(path):
+      config_file.check_clash(path)
     raise errors.ConfigError(_locate(error, path)) from error
   if not isinstance(config, ConfigDict):
     hint = "; its `return config` is missing" if config is None else ""

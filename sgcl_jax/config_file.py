@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import os
 import pathlib
+import re
 
 from sgcl_jax import errors
 
@@ -36,11 +37,16 @@ def find(name: str) -> pathlib.Path:
   path = pathlib.Path(name).expanduser()
   if path.is_file():
     return path
-  if path.name == name:
+  if path.name == name and path.suffix in ("", ".py"):
     installed = INSTALLED / f"{path.stem}.py"
     if installed.is_file():
       return installed
   raise errors.ConfigError(f"there is no config file {name}{_suggest(path)}")
+
+
+def list_installed() -> list[str]:
+  """Returns the names of the installed configs."""
+  return _list_names(INSTALLED)
 
 
 def find_clash() -> str | None:
@@ -57,6 +63,12 @@ def find_clash() -> str | None:
     return None
   found = [*(spec.submodule_search_locations or ()), spec.origin][0]
   return None if os.path.realpath(found) == str(INSTALLED) else found
+
+
+def needs_package(path: pathlib.Path) -> bool:
+  """Tells whether a config file imports from the package `configs`."""
+  text = path.read_text(encoding="utf-8", errors="replace")
+  return bool(re.search(r"^\s*(from|import)\s+configs\b", text, re.MULTILINE))
 
 
 def check_clash(path: pathlib.Path) -> None:
@@ -85,8 +97,8 @@ def _suggest(path):
     near = path.with_name(f"{close[0]}.py") if folder != INSTALLED else close[0]
     return f"; did you mean {near}?"
   if folder == INSTALLED or not path.stem:
-    return f"; installed: {', '.join(_list_names(INSTALLED))}"
-  if path.stem in _list_names(INSTALLED):
+    return f"; installed: {', '.join(list_installed())}"
+  if path.stem in list_installed():
     return f"; an installed one has no folder: --config {path.stem}"
   return ""
 

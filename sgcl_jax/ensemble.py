@@ -78,7 +78,7 @@ def _run(args):
   if args.out:
     fused = fuse(parts)
     logits = fused.logits.astype(np.float32)
-    scores.write(pathlib.Path(args.out), fused._replace(logits=logits))
+    scores.write(args.out, fused._replace(logits=logits))
     print(f"fused scores: {args.out}")
   return result
 
@@ -87,6 +87,7 @@ def _parse(argv):
   parser = command.Parser("sgcl_jax.ensemble", __doc__)
   parser.add_argument(
     "--scores",
+    type=command.path,
     nargs="+",
     default=[],
     metavar="RUN_OR_FILE",
@@ -103,13 +104,17 @@ def _parse(argv):
   )
   parser.add_argument(
     "--baseline",
+    type=command.path,
     nargs="+",
     metavar="RUN_OR_FILE",
     help="other scores of the same clips, for a paired test (McNemar); several"
     " are fused with the same preset or weights",
   )
   parser.add_argument(
-    "--out", metavar="FILE.npz", help="write the fused logits as a score file"
+    "--out",
+    type=command.path,
+    metavar="FILE.npz",
+    help="write the fused logits as a score file",
   )
   parser.add_json("the result")
   args = parser.parse_args(argv)
@@ -117,7 +122,7 @@ def _parse(argv):
     raise errors.ConfigError("--scores is missing: name runs or score files")
   if (args.preset is None) == (args.weights is None):
     raise errors.ConfigError("give either --preset or --weights")
-  if args.out and not args.out.endswith(".npz"):
+  if args.out and args.out.suffix != ".npz":
     raise errors.ConfigError(f"--out={args.out} does not end in .npz")
   return args
 

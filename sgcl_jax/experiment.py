@@ -18,6 +18,7 @@ from sgcl_jax import (
   losses,
   models,
   optim,
+  paths,
   ranges,
   skeletons,
   source,
@@ -145,6 +146,9 @@ def _resolve(config):
       section = config[section] if section else config
       if allowed.is_open and name not in section:  # Of an older run.
         section[name] = None
+  config.data.dir = _expand("data.dir", config.data.dir)
+  if config.init_from is not None:
+    config.init_from = _expand("init_from", config.init_from)
   names = ("num_classes", "num_persons", "skeleton")
   if any(config[name] is None for name in names):
     found = source.describe(config.data.dir, config.data.prepare)
@@ -158,7 +162,16 @@ def _resolve(config):
   return config
 
 
+def _expand(key, text):
+  try:
+    return str(paths.expand(text))
+  except errors.ConfigError as error:
+    raise errors.ConfigError(f"config.{key}: {error}") from error
+
+
 def _get_layout(skeleton):
+  if not skeleton.startswith("{"):  # The text of a layout.
+    skeleton = _expand("skeleton", skeleton)
   try:
     return skeletons.get(skeleton)
   except (errors.ConfigError, OSError) as error:

@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     help="train (and then evaluate), or evaluate the newest checkpoint",
   )
   parser.add_argument(
-    "--workdir", help="directory of the run; a run found there is resumed"
+    "--workdir",
+    type=command.workdir,
+    help="directory of the run; a run found there is resumed",
   )
   parser.add_argument(
     "--save_embeddings",
@@ -57,9 +59,8 @@ def _run(args, config):
 
   experiment.prepare(config)
   parts = experiment.make(config)
-  directory = args.workdir or os.path.join(
-    "runs", workdir.default_name(args.config_name, parts.record)
-  )
+  name = workdir.default_name(args.config_name, parts.record)
+  directory = args.workdir or command.workdir(f"runs/{name}")
   print(f"workdir: {directory}", flush=True)
   if args.mode == "train":
     summary = train.run(parts, directory)

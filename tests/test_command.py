@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How commands parse arguments, report mistakes and end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import sgcl_jax
 from sgcl_jax import command, errors, fields, models
+from tests.conftest import ROOT
 
 CONFIG = "configs/ctrgcn_ucla.py"
 
@@ -49,8 +51,24 @@ def test_fields_and_options_of_a_config():
     (["--config", CONFIG, "--speed=3"], "unknown option --speed"),
     (["--config", CONFIG, "--noconfig.gcl"], "unknown option --noconfig.gcl"),
     (["--config", CONFIG, "-config.seed=3"], "unknown option -config.seed"),
-    (["--speed=3"], "unexpected arguments: --speed=3"),
-    (["--config", "absent.py"], "there is no config file absent.py"),
+    (["--speed=3"], "unknown option --speed"),
+    (["--jsn"], "unknown option --jsn; did you mean --json?"),
+    (
+      ["--batch_size=3"],
+      "unknown option --batch_size; a field of the config is set by"
+      " --config.<key>=<value>",
+    ),
+    (["--config", "x/absent.py"], "there is no config file x/absent.py"),
+    (
+      ["--config", "configs/ctrgcn_ntu6.py"],
+      "no config file configs/ctrgcn_ntu6.py; did you mean"
+      " configs/ctrgcn_ntu60.py?",
+    ),
+    (
+      ["--config", "agcn_ntu60.yaml"],
+      "no config file agcn_ntu60.yaml; did you mean agcn_ntu60?",
+    ),
+    (["--config", "zzz"], "no config file zzz; installed: agcn_custom, agcn_"),
     (["--config", CONFIG, "--config.batch_size=many"], "batch_size='many'"),
     (
       ["--config", CONFIG, "--config.optim.base_rl=1"],
@@ -164,7 +182,9 @@ def test_backbones_that_cannot_be_imported(write_backbone):
   ("error", "code", "message"),
   [
     (errors.DataError("no data"), 1, "error: no data\n"),
-    (FileNotFoundError(2, "No such file", "x"), 1, "error: [Errno 2]"),
+    (FileNotFoundError(2, "No such file", "x"), 1, "error: x: no such file"),
+    (OSError(28, "No space left"), 1, "error: no space left\n"),
+    (OSError("odd"), 1, "error: odd\n"),
     (KeyboardInterrupt(), 130, "interrupted\n"),
   ],
 )
@@ -181,6 +201,48 @@ def test_how_a_command_ends(error, code, message, capsys):
     assert signal.getsignal(signal.SIGTERM) != handler
   finally:
     signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_misspelt_option_comes_before_a_missing_one():
+  parser = command.Parser("sgcl_jax.test", "A test.")
+  parser.add_argument("--raw", required=True)
+  with pytest.raises(errors.ConfigError, match="did you mean --raw?"):
+    parser.parse_args(["--rwa", "x"])
+
+
+TALKS = """
+import sys
+from sgcl_jax import command
+
+def main():
+  for number in range(100_000):
+    print("line", number)
+    print("notice", number, file=sys.stderr)
+  open("done", "w").close()
+  if len(sys.argv) > 1:
+    raise command.errors.DataError("no")
+
+command.run(main)
+"""
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 0), (["fail"], 1)])
+def test_a_reader_that_leaves_changes_nothing(tmp_path, options, code):
+  """As `| head` does: the command ends as it would otherwise."""
+  with subprocess.Popen(
+    [sys.executable, "-c", TALKS, *options],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    assert process.stdout.readline() == "line 0\n"
+    assert process.stderr.readline() == "notice 0\n"
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=60) == code
+  assert (tmp_path / "done").exists()
 
 
 def test_the_version():

@@ -108,14 +108,14 @@ def main(wanted: raw_set.RawSet, argv: Sequence[str] | None = None) -> None:
   )
   parser.add_argument(
     "--raw",
-    type=pathlib.Path,
+    type=command.path,
     nargs="+",
     required=True,
     help="directories of .skeleton files, flat or nested, or .zip archives",
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     help=f"directory to write (default: data/{name}, or with --align"
     f" data/{name}_aligned)",
   )

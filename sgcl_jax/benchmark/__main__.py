@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_argument(
     "--compare",
+    type=command.path,
     help="file with an earlier output of --json; prints its figures beside"
     " the new ones",
   )

@@ -23,10 +23,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     help="the model that the weights are for",
   )
   parser.add_argument(
-    "--checkpoint", required=True, help="a .pt or .pth file of weights"
+    "--checkpoint",
+    type=command.path,
+    required=True,
+    help="a .pt or .pth file of weights",
   )
   parser.add_argument(
-    "--out", required=True, help="workdir to write, new or empty"
+    "--out",
+    type=command.workdir,
+    required=True,
+    help="workdir to write, new or empty",
   )
   parser.add_config()
   args = parser.parse_args(argv)

@@ -2,7 +2,6 @@
 """Writes an imported model as a run that evaluation reads."""
 
 import contextlib
-import importlib
 import os
 import pathlib
 import shutil
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import errors, experiment, state
+from sgcl_jax import command, errors, experiment, state
 from sgcl_jax.import_torch import reader, translation
 from sgcl_jax.runs import checkpoint, workdir
 
@@ -99,7 +98,7 @@ def _find_config(identity):
   """Returns the shipped config of a model."""
   data_set = identity["skeleton"], identity["num_classes"]
   name = f"{identity['backbone']}_{DATA_SETS.get(data_set, 'custom')}"
-  config = importlib.import_module(f"configs.{name}").get_config()
+  config = command.load_config(name)
   config.update(identity)
   return config
 

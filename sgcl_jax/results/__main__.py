@@ -22,8 +22,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.results", __doc__)
   parser.add_argument("action", choices=("add", "table"))
-  parser.add_argument("workdirs", nargs="*", metavar="WORKDIR")
-  parser.add_argument("--csv", metavar="FILE", help="table of runs")
+  parser.add_argument(
+    "workdirs", type=command.workdir, nargs="*", metavar="WORKDIR"
+  )
+  parser.add_argument(
+    "--csv", type=command.path, metavar="FILE", help="table of runs"
+  )
   parser.add_argument(
     "--config",
     metavar="FILE[:OPTIONS]",
@@ -36,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_json("the table")
   args = parser.parse_args(argv)
-  if not args.csv or not args.csv.endswith(".csv"):
+  if not args.csv or args.csv.suffix != ".csv":
     raise errors.ConfigError("--csv is missing, as in --csv my_runs.csv")
   if bool(args.workdirs) != (args.action == "add"):
     raise errors.ConfigError(

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which config of `configs/` a run began with, and the fields that it set."""
 
-import importlib
 import json
 import pathlib
-import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
-import configs
-from sgcl_jax import command, errors
+from sgcl_jax import command, config_file, errors
 from sgcl_jax.runs import workdir
 
 # Fields that do not change the result, or have a column of their own.
@@ -40,7 +37,7 @@ def find(record: dict[str, Any], spec: str | None = None) -> tuple[str, str]:
     The name, and the differences as `key=value`, separated by spaces.
   """
   if spec is not None:
-    file, _, _ = spec.partition(":")
+    file, _ = config_file.split(spec)
     candidates = [(pathlib.Path(file).stem, command.load_config(spec))]
   else:
     candidates = _list_candidates(record)
@@ -58,18 +55,15 @@ def _list_candidates(record) -> Iterator[tuple[str, Any]]:
     "contrast": record["contrast"]["variant"],
     "preset": record.get("preset", "paper"),
   }
-  for module in pkgutil.iter_modules(configs.__path__):
-    loaded = importlib.import_module(f"configs.{module.name}")
-    if not hasattr(loaded, "get_config"):
-      continue
+  for name in config_file.list_installed():
     # A config does not have all options: then the field itself is compared.
     for absent in ((), ("preset",), ("split",), ("preset", "split")):
       used = [f"{k}={v}" for k, v in options.items() if k not in absent]
       try:
-        config = loaded.get_config(",".join(used))
+        config = command.load_config(f"{name}:{','.join(used)}")
       except errors.ConfigError:
         continue
-      yield module.name, config
+      yield name, config
       break
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from sgcl_jax import errors, state
+from sgcl_jax import errors, paths, state
 
 TrainState = state.TrainState
 
@@ -35,7 +35,11 @@ class Checkpoints:
       workdir: Directory of the run.
       writable: Whether to remove what a killed writer left. There must be only
         one writer at a time.
+
+    Raises:
+      ConfigError: If Orbax could not read checkpoints from such a path.
     """
+    paths.check_workdir(workdir)
     self.path = pathlib.Path(workdir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
       self.path,
