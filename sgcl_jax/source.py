@@ -64,6 +64,34 @@ class Source:
       )
     return steps
 
+  def notices(
+    self, train: input_pipeline.Clips, test: input_pipeline.Clips
+  ) -> list[str]:
+    """Returns a line for each thing about the clips that may be unwanted.
+
+    Args:
+      train: Clips to train on.
+      test: Clips to evaluate.
+    """
+    found = []
+    total = self.repeats * len(train)
+    dropped = total % self.batch_size
+    if 10 * dropped > total:
+      found.append(
+        f"each epoch drops {dropped} of {total} clips, the rest that fills no"
+        f" batch of {self.batch_size}: lower config.batch_size or raise"
+        " config.data.repeats"
+      )
+    for clips, split in ((train, self.train_split), (test, self.test_split)):
+      missing = set(range(self.num_classes)) - set(clips.labels.tolist())
+      if missing:
+        names = [clips.class_names[label] for label in sorted(missing)]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        found.append(
+          f"split {split} has no clip of {', '.join(names[:5])}{more}"
+        )
+    return found
+
   def _load(self, key):
     try:
       clips = input_pipeline.load(self.data_dir, getattr(self, key))

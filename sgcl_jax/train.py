@@ -52,7 +52,7 @@ def run(
     start = _take_backbone(parts, start)
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
-  for notice in schedule.notices():
+  for notice in [*schedule.notices(), *source.notices(clips, test_clips)]:
     print(f"notice: {notice}", file=sys.stderr, flush=True)
   plural = "s" if schedule.num_epochs > 1 else ""
   with workdir.claim(parts.record, directory):

@@ -5,19 +5,22 @@ import numpy as np
 import pytest
 
 from configs import (
+  agcn_custom,
   agcn_ntu60,
   agcn_ntu120,
   agcn_ucla,
   common,
+  ctrgcn_custom,
   ctrgcn_ntu60,
   ctrgcn_ntu120,
   ctrgcn_ucla,
+  infogcn_custom,
   infogcn_ntu60,
   infogcn_ntu120,
   infogcn_ucla,
   quickstart,
 )
-from sgcl_jax import augment, errors, experiment
+from sgcl_jax import augment, errors, experiment, fields, input_pipeline
 
 NTU60 = [ctrgcn_ntu60, agcn_ntu60, infogcn_ntu60]
 NTU120 = [ctrgcn_ntu120, agcn_ntu120, infogcn_ntu120]
@@ -141,3 +144,43 @@ def test_a_field_of_the_split_is_followed():
   config.data.split, config.data.modality = "xview", "joint_motion"
   assert config.data.train_split == "xview_train"
   assert experiment.find_temperature(config) == 1.0
+
+
+@pytest.mark.parametrize(
+  ("clips", "option", "keys"),
+  [
+    ([10] * 10, ":preset=small", ""),
+    ([9, 2, 30, 1], ":preset=small", ""),
+    ([3, 3], ":preset=small", "data.repeats contrast.cold_start"),
+    ([1, 2, 0, 4], ":preset=small", "contrast.cold_start"),
+    ([5000, 5000], "", "contrast.cold_start"),
+    ([1000] * 10, "", ""),
+  ],
+)
+def test_the_recipe_for_own_data_follows_from_their_number(clips, option, keys):
+  """No tenth of an epoch is lost, and the contrast becomes active."""
+  found, arguments = common.suggest(clips)
+  assert found == option
+  assert [f.partition("=")[0] for f in arguments] == [
+    f"--config.{key}" for key in keys.split()
+  ]
+  config = ctrgcn_custom.get_config(option[1:])
+  config, _ = fields.override(config, arguments)
+  assert config.batch_size == (16 if option else 64)
+  total = config.data.repeats * sum(clips)
+  assert total % config.batch_size <= total / 10
+  config.num_classes, config.num_persons = len(clips), 1
+  config.skeleton = "ucla"
+  parts = experiment.make(config)
+  labels = np.repeat(np.arange(len(clips)), clips)
+  fixed = {"seed": 1, "num_epochs": config.optim.num_epochs}
+  fixed |= {"repeats": config.data.repeats, "batch_size": config.batch_size}
+  drawn = input_pipeline.count_drawn(labels, len(clips), **fixed)
+  parts.contrast.check_data(drawn, [str(i) for i in range(len(clips))])
+
+
+@pytest.mark.parametrize("module", [ctrgcn_custom, agcn_custom, infogcn_custom])
+def test_the_small_preset(module):
+  config = module.get_config("preset=small,modality=bone")
+  assert (config.batch_size, config.data.repeats) == (16, 5)
+  assert config.optim.num_epochs == 40 > max(config.optim.decay_epochs)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clips, their order, and damaged data sets."""
 
+import dataclasses
 import json
 import shutil
 import struct
@@ -262,3 +263,23 @@ def test_what_is_drawn_is_what_the_batches_hold(clips):
     (drawn.rows, clips.labels[rows]),
   ):
     np.testing.assert_array_equal(ours, np.bincount(theirs, minlength=11))
+
+
+def test_lost_clips_and_empty_classes_are_noticed(clips, tiny):
+  """More than a tenth of an epoch, or a class without a clip."""
+  assert len(clips) == 48 and set(clips.labels) == set(range(10))
+
+  def notices(repeats, batch_size, train=clips, test=clips):
+    fields = {"data.repeats": repeats, "batch_size": batch_size}
+    return tiny(**fields).source.notices(train, test)
+
+  assert notices(1, 24) == notices(1, 44) == notices(5, 40) == []
+  (lost,) = notices(1, 43)
+  assert "drops 5 of 48 clips" in lost and "config.data.repeats" in lost
+  few = dataclasses.replace(clips, labels=np.minimum(clips.labels, 8))
+  assert notices(1, 24, test=few) == ["split test has no clip of class 9"]
+  few = dataclasses.replace(clips, labels=np.minimum(clips.labels, 3))
+  (message,) = notices(1, 24, train=few)
+  assert message.endswith(
+    "class 4, class 5, class 6, class 7, class 8 and 1 more"
+  )

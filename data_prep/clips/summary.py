@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from configs import common
 from data_prep import problems, walk
 from data_prep.clips import reader
 
@@ -72,10 +73,14 @@ def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
   for notice in _find_notices(report):
     print(f"notice  {notice}")
   print(f"wrote   {out} (details: {problems.REPORT})")
-  print(
-    "next    python -m sgcl_jax.main --config configs/ctrgcn_custom.py"
-    f" --config.data.dir={shlex.quote(str(out))}"
-  )
+  clips = [counts.get("train", 0) for counts in classes.values()]
+  option, fields = common.suggest(clips)
+  words = [
+    f"python -m sgcl_jax.main --config configs/ctrgcn_custom.py{option}",
+    f"--config.data.dir={shlex.quote(str(out))}",
+    *fields,
+  ]
+  print(f"next    {' '.join(words)}")
 
 
 def _find_notices(report):

@@ -86,7 +86,9 @@ def test_converts(raw, layout, tmp_path, capsys):
 
   write_clip(raw / "two.npz", make_clip(99, persons=2))
   convert(raw, layout(), tmp_path / "out")
-  assert "configs/ctrgcn_custom.py" in capsys.readouterr().out
+  next_line = capsys.readouterr().out.splitlines()[-1]
+  assert "configs/ctrgcn_custom.py:preset=small --config.data.dir=" in next_line
+  assert "--config.contrast.cold_start=partial" in next_line  # Two classes.
   builder = tfds.builder_from_directory(tmp_path / "out")
   assert builder.info.features["label"].names == ["point at", "wave"]
   assert builder.info.splits["train"].num_examples == 33
@@ -273,11 +275,11 @@ def test_empty_frames_do_not_hide_others(empty, how, layout, tmp_path, capsys):
   raw, out = tmp_path / "raw", tmp_path / "out"
   raw.mkdir()
   for split in ("train", "test"):
-    write_clip(raw / f"{split}.npz", clip, split=split)
+    write_clip(raw / f"{split}.npz", clip, label=split, split=split)
   convert(raw, layout(), out, f"--empty_frames={how}")
   assert "2 clips: nobody is seen in some" in capsys.readouterr().out
   config = ctrgcn_custom.get_config("gcl=false")
-  config.update_from_flattened_dict({"data.dir": str(out), "num_classes": 2})
+  config.data.dir = str(out)
   parts = experiment.make(config)
   batch = parts.source.load_test().batch(np.array([0]))
   x = parts.transform(batch["skeleton"], batch["num_frames"], None)
