@@ -107,6 +107,8 @@ def base() -> ConfigDict:
   config.optim.weight_decay = 4e-4
   # Largest global norm of the gradient; the references have no limit.
   config.optim.clip_norm = config_dict.placeholder(float)
+  # `backbone`: train the classifier alone, after `init_from`.
+  config.optim.freeze = config_dict.placeholder(str)
 
   config.loss = ConfigDict()
   config.loss.label_smoothing = 0.0

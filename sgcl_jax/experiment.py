@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from sgcl_jax import (
   augment,
   errors,
+  finetune,
   losses,
   models,
   optim,
@@ -119,18 +120,19 @@ def make(config: ConfigDict) -> Experiment:
   )
   model = _make_model(config, layout, fields)
   shape = (1, config.num_persons, config.data.window, layout.num_joints, 3)
+  clip = jax.ShapeDtypeStruct(shape, np.float32)
   return Experiment(
     seed=config.seed,
     source=_make_source(config, layout),
     schedule=_make_schedule(config),
     layout=layout,
-    clip=jax.ShapeDtypeStruct(shape, np.float32),
+    clip=clip,
     model=model,
     transform=_make_transform(config, layout, modality),
     weights=losses.Weights(**config.loss),
     contrast=contrast,
     temperature=_temperature_in_use(config),
-    optimizer=_make_optimizer(config),
+    optimizer=_make_optimizer(config, model, clip),
     init_from=config.init_from,
     identity=_make_identity(config, model, fields),
     record=config.to_dict(),
@@ -273,9 +275,34 @@ def _make_schedule(config):
   )
 
 
-def _make_optimizer(config):
+def _make_optimizer(config, model, clip):
   names = ("momentum", "nesterov", "weight_decay", "clip_norm")
-  return optim.Sgd(**{name: config.optim[name] for name in names})
+  frozen = None
+  if config.optim.freeze is not None:
+    _check_freeze(config)
+    frozen = finetune.find_frozen(model, clip)
+  return optim.Sgd(
+    frozen=frozen, **{name: config.optim[name] for name in names}
+  )
+
+
+def _check_freeze(config):
+  """Refuses fields that contradict a frozen backbone."""
+  cause = f"config.optim.freeze={config.optim.freeze}"
+  if config.init_from is None:
+    raise errors.ConfigError(
+      f"{cause} would keep random weights; name a run as --config.init_from"
+    )
+  if config.gcl:
+    raise errors.ConfigError(
+      f"{cause} trains the classifier alone, which the contrast does not reach;"
+      " add --config.gcl=false"
+    )
+  if config.model.dropout:
+    raise errors.ConfigError(
+      f"config.model.dropout={config.model.dropout} has no effect, because"
+      f" {cause} computes the backbone as in an evaluation"
+    )
 
 
 def _make_identity(config, model, fields):

@@ -2,6 +2,7 @@
 """torch's SGD and its step-wise schedule, as the references train."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,12 +74,15 @@ class Sgd:
     clip_norm: Largest global norm of the gradient, before the weight decay is
       added; a larger gradient is scaled down to it. None: no limit, as in the
       references.
+    frozen: A tree of bools like the parameters, true for those that stay as
+      they are, without a momentum buffer; None if all are trained.
   """
 
   momentum: float
   nesterov: bool
   weight_decay: float
   clip_norm: float | None = None
+  frozen: Any = None
 
   def make(
     self, learning_rate: optax.ScalarOrSchedule
@@ -92,11 +96,14 @@ class Sgd:
     clip = optax.identity()
     if self.clip_norm is not None:
       clip = optax.clip_by_global_norm(self.clip_norm)
-    return optax.chain(
+    sgd = optax.chain(
       clip,
       optax.add_decayed_weights(self.weight_decay),
       optax.sgd(learning_rate, self.momentum, self.nesterov),
     )
+    if self.frozen is None:
+      return sgd
+    return optax.partition({True: optax.set_to_zero(), False: sgd}, self.frozen)
 
   def follow(
     self, schedule: Schedule, steps_per_epoch: int

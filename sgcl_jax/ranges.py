@@ -150,6 +150,7 @@ RANGES = {
   "optim.nesterov": SWITCH,
   "optim.weight_decay": AT_LEAST_0,
   "optim.clip_norm": _open(ABOVE_0),
+  "optim.freeze": _open(_one_of("backbone")),
   **{f"contrast.{k}": _one_of(*v) for k, v in switches.CHOICES.items()},
   "contrast.features": _count(1),
   "contrast.margin": AT_LEAST_0,

@@ -2,6 +2,7 @@
 """The training step and the evaluation step: pure functions of one replica."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ def make_train_step(
   weights: losses.Weights,
   contrast: base.Contrast | None,
   optimizer: optax.GradientTransformation,
+  frozen: Any = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
   """Builds the step of one replica.
 
@@ -34,11 +36,14 @@ def make_train_step(
     weights: Weights of the terms of the backbone's loss.
     contrast: The contrast, or None.
     optimizer: Turns gradients into updates.
+    frozen: A tree of bools like the parameters, true for those without a
+      gradient; None if all are trained. With it, the backbone computes as in an
+      evaluation: its BatchNorm keeps its statistics.
 
   Returns:
     train_step(state, batch) -> (state, metrics), mapped over `parallel.AXIS`.
   """
-  loss_fn = _make_loss(model, weights, contrast or base.NONE)
+  loss_fn = _make_loss(model, weights, contrast or base.NONE, frozen)
 
   def train_step(state, batch):
     def keys(purpose):
@@ -68,12 +73,20 @@ def make_train_step(
   return train_step
 
 
-def _make_loss(model, weights, contrast):
+def _make_loss(model, weights, contrast, frozen):
   """Builds the function to differentiate: one replica's share of the loss."""
 
+  def apply(params, state, x, rngs):
+    variables = {**state.variables(), "params": params}
+    if frozen is None:
+      return models.apply_train(model, variables, x, rngs)
+    return models.apply_eval(model, variables, x), state.batch_stats
+
   def loss_fn(params, state, batch, x, rngs, keys):
-    variables = {**state.variables(), "params": params["backbone"]}
-    out, batch_stats = models.apply_train(model, variables, x, rngs)
+    if frozen is not None:
+      hold = lambda x, is_frozen: lax.stop_gradient(x) if is_frozen else x
+      params = jax.tree.map(hold, params, frozen)
+    out, batch_stats = apply(params["backbone"], state, x, rngs)
     terms = losses.backbone_terms(
       out, batch["label"], state.constants, weights, gather
     )

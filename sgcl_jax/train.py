@@ -14,6 +14,7 @@ from sgcl_jax import (
   errors,
   evaluate,
   experiment,
+  finetune,
   input_pipeline,
   provenance,
   state,
@@ -49,7 +50,14 @@ def run(
   start = init_state(parts, optimizer, source.repeats * len(clips))
   # Only the first step needs the other run: it may be gone on resume.
   if parts.init_from is not None and saved is None:
-    start = _take_backbone(parts, start)
+    start = finetune.take_backbone(
+      start,
+      parts.init_from,
+      model=parts.model,
+      clip=parts.clip,
+      identity=parts.identity,
+      class_names=clips.class_names,
+    )
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
   for notice in [*schedule.notices(), *source.notices(clips, test_clips)]:
@@ -109,6 +117,7 @@ def make_train_step(
     weights=parts.weights,
     contrast=parts.contrast,
     optimizer=optimizer,
+    frozen=parts.optimizer.frozen,
   )
   return parallel.map_train_step(step)
 
@@ -148,8 +157,7 @@ def _check_start(parts, directory):
   workdir.check_resume(parts.record, directory)
   workdir.check_free(directory)
   if parts.init_from is not None and saved is None:
-    with contextlib.closing(checkpoint.Checkpoints(parts.init_from)) as origin:
-      origin.check_model(parts.identity)
+    finetune.check_origin(parts.init_from, parts.identity)
   return saved
 
 
@@ -165,17 +173,6 @@ def _describe(parts, clips, test_clips):
     "prepared": clips.metadata,
     "classes": list(clips.class_names),
   }
-
-
-def _take_backbone(parts, start):
-  """Replaces the initial backbone by the one of the run `init_from`."""
-  with contextlib.closing(checkpoint.Checkpoints(parts.init_from)) as origin:
-    try:
-      variables = origin.restore_model(start.variables(), parts.identity)
-    except errors.CheckpointError as error:
-      raise errors.CheckpointError(f"config.init_from: {error}") from error
-  params = {**start.params, "backbone": variables.pop("params")}
-  return start.replace(params=params, **variables)
 
 
 def _train(

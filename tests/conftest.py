@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(config, items):
 def make_data(tmp_path_factory):
   """Returns a writer of data sets in the layout of NW-UCLA: cell -> clips."""
 
-  def make(cells, **metadata):
+  def make(cells, num_classes=10, **metadata):
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(10, 20, 3))
 
@@ -118,13 +118,13 @@ def make_data(tmp_path_factory):
     records.write_dataset(
       out,
       (
-        (cell, clip(f"{cell}_{i:03}", i % 10))
+        (cell, clip(f"{cell}_{i:03}", i % num_classes))
         for cell, count in sorted(cells.items())
         for i in range(count)
       ),
       records.Description(
         name="tiny",
-        class_names=[f"class {i}" for i in range(10)],
+        class_names=[f"class {i}" for i in range(num_classes)],
         num_persons=1,
         num_joints=20,
         metadata={"aligned": False, **metadata},

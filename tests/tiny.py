@@ -49,3 +49,16 @@ class Blocks(Tiny):
 
 def create_blocks(**fields) -> nn.Module:
   return Blocks(**fields)
+
+
+class Deaf(Tiny):
+  """The same with a classifier of one size, whatever the classes."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False):
+    logits = nn.Dense(10)(x.mean((1, 2, 3)))
+    return logits, jnp.ones((len(x), 1, 20, 20))
+
+
+def create_deaf(**fields) -> nn.Module:
+  return Deaf(**fields)

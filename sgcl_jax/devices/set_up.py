@@ -8,6 +8,7 @@ import pathlib
 import jax
 from absl import logging
 
+from sgcl_jax import errors
 from sgcl_jax.devices import cores, glibc
 
 # Each device holds a copy of the state. More than these were not measured.
@@ -22,6 +23,9 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
     batch_size: Clips of a training batch, over all devices.
     matmul_precision: JAX's default precision of products, such as `highest`.
     remat: Whether the backward pass computes blocks again.
+
+  Raises:
+    ConfigError: As `check_devices`.
   """
   if _is_cpu_alone():
     glibc.keep_freed_memory()
@@ -40,6 +44,24 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     cache = pathlib.Path.home() / ".cache" / "sgcl_jax"
     jax.config.update("jax_compilation_cache_dir", str(cache))
+  check_devices()
+
+
+def check_devices() -> None:
+  """Starts JAX's devices.
+
+  Raises:
+    ConfigError: If JAX finds none of the kind that JAX_PLATFORMS asks for.
+  """
+  try:
+    jax.local_devices()
+  except (RuntimeError, AssertionError) as error:  # The second has no text.
+    platforms = jax.config.jax_platforms
+    reason = " ".join(str(error).split()) or "its plugin finds no such device"
+    raise errors.ConfigError(
+      f"JAX_PLATFORMS={platforms or ''}: JAX cannot use it ({reason}). Unset it"
+      " or set JAX_PLATFORMS=cpu; for a GPU, install sgcl_jax[cuda13]"
+    ) from error
 
 
 def make_devices_of_cores(batch_size: int) -> None:

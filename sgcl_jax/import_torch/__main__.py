@@ -10,6 +10,7 @@ python -m sgcl_jax.import_torch --backbone ctrgcn --checkpoint X.pt --out DIR
 from collections.abc import Sequence
 
 from sgcl_jax import command
+from sgcl_jax.devices import set_up
 from sgcl_jax.import_torch import tables, write
 
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_config()
   args = parser.parse_args(argv)
+  set_up.check_devices()
   write.run(args.backbone, args.checkpoint, args.out, command.find_config(args))
 
 

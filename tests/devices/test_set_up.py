@@ -4,8 +4,10 @@
 import json
 import os
 
+import jax
 import pytest
 
+from sgcl_jax import errors
 from sgcl_jax.devices import cores, set_up
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
@@ -36,6 +38,28 @@ def test_a_number_that_is_set_is_kept(monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", f"{DEVICES}1")
   set_up.make_devices_of_cores(16)
   assert os.environ["XLA_FLAGS"] == f"{DEVICES}1"
+
+
+@pytest.mark.parametrize(
+  ("error", "reason"),
+  [
+    (AssertionError(), "its plugin finds no such device"),
+    (RuntimeError("Unable to\ninitialize"), "Unable to initialize"),
+  ],
+)
+def test_a_platform_without_devices(error, reason, monkeypatch):
+  """JAX raises the first for JAX_PLATFORMS=cuda without a GPU."""
+
+  def raise_error():
+    raise error
+
+  monkeypatch.setattr(jax, "local_devices", raise_error)
+  monkeypatch.setattr(set_up, "_is_cpu_alone", lambda: False)
+  for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"):
+    monkeypatch.setenv(name, "unchanged")
+  with pytest.raises(errors.ConfigError, match=rf"\({reason}\)") as refusal:
+    set_up.configure(8, "highest", remat=False)
+  assert "JAX_PLATFORMS=cpu" in str(refusal.value)
 
 
 @pytest.mark.skipif(cores.count_cores() < 2, reason="there is one core")

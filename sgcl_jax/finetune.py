@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a run from the backbone of another, whose classes may be others.
+
+What depends on the number of classes is the classifier: a user's own backbone
+needs no names for it.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from sgcl_jax import errors, state
+from sgcl_jax.runs import checkpoint
+
+
+def find_classifier(
+  model: nn.Module, clip: jax.ShapeDtypeStruct
+) -> dict[str, Any]:
+  """Returns which variables of a backbone depend on the number of classes.
+
+  Args:
+    model: Backbone with the field `num_classes`.
+    clip: Shape of one clip, [1, M, T, V, C].
+
+  Returns:
+    A tree of bools like `state.variable_shapes`.
+
+  Raises:
+    ConfigError: If there are none, or if the backbone has no such field.
+  """
+  shapes = state.variable_shapes(model, clip)
+  others = state.variable_shapes(
+    _set_classes(model, lambda count: count + 1), clip
+  )
+  if jax.tree.structure(shapes) != jax.tree.structure(others):
+    raise _refusal(model)
+  found = jax.tree.map(lambda a, b: a.shape != b.shape, shapes, others)
+  if not any(jax.tree.leaves(found["params"])):
+    raise _refusal(model)
+  return found
+
+
+def find_frozen(model: nn.Module, clip: jax.ShapeDtypeStruct) -> dict[str, Any]:
+  """Returns which parameters stay as they are if only the classifier trains.
+
+  Args:
+    model: Backbone with the field `num_classes`.
+    clip: Shape of one clip, [1, M, T, V, C].
+
+  Returns:
+    A tree of bools like `TrainState.params` of a run without a contrast.
+
+  Raises:
+    ConfigError: As `find_classifier`.
+  """
+  classifier = find_classifier(model, clip)["params"]
+  return {
+    "backbone": jax.tree.map(lambda trains: not trains, classifier),
+    "contrast": {},
+  }
+
+
+def take_backbone(
+  start: state.TrainState,
+  origin: str | os.PathLike,
+  *,
+  model: nn.Module,
+  clip: jax.ShapeDtypeStruct,
+  identity: dict[str, Any],
+  class_names: Sequence[str],
+) -> state.TrainState:
+  """Replaces the initial backbone by the one of another run.
+
+  The classifier comes along if the other run has as many classes; otherwise it
+  stays as it was drawn, and a line says so. The contrast always starts anew.
+
+  Args:
+    start: Initial state.
+    origin: Workdir of the other run.
+    model: Backbone.
+    clip: Shape of one clip, [1, M, T, V, C].
+    identity: Fields of the model that the other run must share, but for
+      `num_classes`.
+    class_names: [L] names of the classes.
+
+  Raises:
+    CheckpointError: If there is no checkpoint, or if it is of another model.
+    ConfigError: As `find_classifier`.
+  """
+  ours = identity["num_classes"]
+  metadata, variables = _restore(origin, model, clip, identity)
+  theirs = metadata["model"].get("num_classes", ours)
+  if theirs != ours:
+    classifier = find_classifier(model, clip)
+    variables = jax.tree.map(
+      lambda drawn, restored, is_new: drawn if is_new else restored,
+      start.variables(),
+      variables,
+      classifier,
+    )
+    print(
+      f"{origin} has {theirs} classes, not {ours}: its backbone is taken, and"
+      f" {_list(classifier)} are drawn anew",
+      flush=True,
+    )
+  elif tuple(metadata.get("classes", class_names)) != tuple(class_names):
+    print(
+      f"notice: the {theirs} classes of {origin} have other names; its"
+      " classifier is taken along with its backbone",
+      file=sys.stderr,
+      flush=True,
+    )
+  params = {**start.params, "backbone": variables.pop("params")}
+  return start.replace(params=params, **variables)
+
+
+def check_origin(origin: str | os.PathLike, identity: dict[str, Any]) -> None:
+  """Refuses a run whose backbone cannot be taken; errors as `take_backbone`."""
+  with _open(origin) as checkpoints:
+    _check_model(checkpoints, identity)
+
+
+def _restore(origin, model, clip, identity):
+  """Returns the metadata and the variables of another run."""
+  with _open(origin) as checkpoints:
+    metadata, theirs = _check_model(checkpoints, identity)
+    if theirs != identity:
+      model = _set_classes(model, lambda _: theirs["num_classes"])
+    shapes = state.variable_shapes(model, clip)
+    return metadata, checkpoints.restore_model(shapes, theirs)
+
+
+@contextlib.contextmanager
+def _open(origin):
+  """Opens the checkpoints of another run; their errors name the key."""
+  try:
+    with contextlib.closing(checkpoint.Checkpoints(origin)) as checkpoints:
+      yield checkpoints
+  except errors.CheckpointError as error:
+    raise errors.CheckpointError(f"config.init_from: {error}") from error
+
+
+def _check_model(checkpoints, identity):
+  """Returns the metadata, and the identity with the classes of that run."""
+  metadata = checkpoints.metadata()
+  classes = metadata["model"].get("num_classes", identity["num_classes"])
+  identity = {**identity, "num_classes": classes}
+  checkpoints.check_model(identity)
+  return metadata, identity
+
+
+def _set_classes(model, change):
+  try:
+    return model.clone(num_classes=change(model.num_classes))
+  except (AttributeError, TypeError) as error:
+    raise _refusal(model) from error
+
+
+def _refusal(model):
+  return errors.ConfigError(
+    f"{type(model).__name__} does not show which variables are its classifier:"
+    " it needs a field num_classes that changes the shapes of those alone"
+  )
+
+
+def _list(classifier):
+  """Returns the names of the variables that are true, for messages."""
+  paths = jax.tree_util.tree_flatten_with_path(classifier)[0]
+  names = [
+    "/".join(key.key for key in path[1:]) for path, is_new in paths if is_new
+  ]
+  return ", ".join(sorted(names))
