@@ -102,6 +102,7 @@ setuptools.setup(
     "test": [
       *REPORT,
       "hypothesis>=6.100,<7",
+      "pybvh>=0.9,<1",  # Of a recipe in docs/RECIPES.md.
       "pytest>=8,<10",
       "pytest-xdist>=3.6,<4",
       "ruff>=0.17.6,<0.18",
