@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
   parser = command.Parser("data_prep.check", __doc__)
   parser.add_argument(
     "--data",
-    type=pathlib.Path,
+    type=command.path,
     required=True,
     help="directory of a converted data set",
   )
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     help="the GIF (default: CLIP.gif); replaced if it exists",
   )
   parser.add_json("the figures")

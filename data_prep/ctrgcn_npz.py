@@ -117,11 +117,11 @@ def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("data_prep.ctrgcn_npz", __doc__)
   parser.add_argument(
-    "--raw", type=pathlib.Path, required=True, help="file of one protocol, .npz"
+    "--raw", type=command.path, required=True, help="file of one protocol, .npz"
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     help="directory to write (default: data/ and the name of the file)",
   )
   parser.add_argument(

@@ -119,15 +119,16 @@ def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("data_prep.pyskl", __doc__)
   parser.add_argument(
-    "--raw", type=pathlib.Path, required=True, help="annotation file, *.pkl"
+    "--raw", type=command.path, required=True, help="annotation file, *.pkl"
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     help="directory to write (default: data/ and the name of the file)",
   )
   parser.add_argument(
     "--layout",
+    type=command.path,
     help="name or JSON file of the joint layout (default: NTU RGB+D for 25"
     " joints in 3D, COCO for 17 joints in 2D)",
   )
@@ -155,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
   if args.max_persons < 1:
     raise errors.ConfigError("--max_persons is below 1")
   options = Options(
-    layout=skeletons.get(args.layout) if args.layout else None,
+    layout=skeletons.get(str(args.layout)) if args.layout else None,
     splits=tuple(args.splits) if args.splits else None,
     names=args.names,
     max_persons=args.max_persons,

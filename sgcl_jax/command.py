@@ -185,7 +185,6 @@ class Parser(argparse.ArgumentParser):
     Raises:
       ConfigError: If an argument is unknown, missing or has a wrong value.
     """
-    self._check_names(sys.argv[1:] if args is None else args)
     parsed, rest = self.parse_known_args(args, namespace)
     if self._has_config:
       parsed.config_name = None
@@ -202,6 +201,19 @@ class Parser(argparse.ArgumentParser):
     if rest:
       raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}")
     return parsed
+
+  def parse_known_args(
+    self,
+    args: Sequence[str] | None = None,
+    namespace: argparse.Namespace | None = None,
+  ) -> tuple[argparse.Namespace, list[str]]:
+    """Parses the arguments, but for the fields `--config.<key>=...`.
+
+    Raises:
+      ConfigError: As `parse_args`.
+    """
+    self._check_names(sys.argv[1:] if args is None else args)
+    return super().parse_known_args(args, namespace)
 
   def _check_names(self, args):
     """Refuses unknown options, also where a required one is missing."""

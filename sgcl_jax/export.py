@@ -144,20 +144,21 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = command.Parser("sgcl_jax.export", __doc__)
   parser.add_argument(
     "--checkpoint",
+    type=command.workdir,
     required=True,
     metavar="DIR",
     help="directory of a run; its newest checkpoint is exported",
   )
   parser.add_argument(
     "--out",
-    type=pathlib.Path,
+    type=command.path,
     required=True,
     metavar="FILE",
     help="file to write, *.stablehlo (jax.export) or *.onnx",
   )
   parser.add_argument(
     "--class_names",
-    type=pathlib.Path,
+    type=command.path,
     metavar="FILE",
     help="names of the classes, one per line in label order (default: those of"
     " the training)",

@@ -12,7 +12,15 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from sgcl_jax import command, ensemble, errors, fields, series, statistics
+from sgcl_jax import (
+  command,
+  config_file,
+  ensemble,
+  errors,
+  fields,
+  series,
+  statistics,
+)
 from sgcl_jax.runs import workdir
 
 FUSIONS = {"J+B": "2s", "4S": "4s"}
@@ -33,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_argument(
     "--out",
+    type=command.workdir,
     help="directory for the four runs; by default each has the one of a run"
     " alone, runs/<config>_<split>_<stream>...",
   )
@@ -58,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def plan(
-  spec: str, settings: Sequence[str], out: str | None
+  spec: str, settings: Sequence[str], out: pathlib.Path | None
 ) -> dict[str, series.Run]:
   """Returns the run of each stream.
 
@@ -70,7 +79,7 @@ def plan(
   Raises:
     ConfigError: If the spec or a field makes no sense.
   """
-  file, _, chosen = spec.partition(":")
+  file, chosen = config_file.split(spec)
   if "modality=" in chosen:
     raise errors.ConfigError(
       f"{spec}: the four streams are the values of modality; leave it out"

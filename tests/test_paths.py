@@ -15,7 +15,14 @@ from sgcl_jax.runs import checkpoint
 from tests.conftest import ROOT
 
 # Options that take a text which is no path.
-NO_PATHS = {"--config", "--revision"}
+NO_PATHS = {
+  "--config",
+  "config",
+  "--revision",
+  "--devices",
+  "--show",
+  "--splits",
+}
 COMMANDS = sorted(
   path
   for folder in ("sgcl_jax", "data_prep", "launch")
@@ -115,7 +122,7 @@ def test_every_command_reads_paths_in_the_same_way(path, monkeypatch):
     declared.extend(self._actions)
     raise Parsed
 
-  monkeypatch.setattr(command.Parser, "parse_args", stop)
+  monkeypatch.setattr(command.Parser, "parse_known_args", stop)
   with pytest.raises(Parsed):
     load(path)([])
   for argument in declared:

@@ -240,7 +240,7 @@ def add_options(parser: command.Parser) -> None:
   """Declares what both commands share."""
   parser.add_argument(
     "--names",
-    type=pathlib.Path,
+    type=command.path,
     help="text file of the class names, one a line, the first for label 0"
     " (default: those of NTU RGB+D, otherwise class 0, class 1, ...)",
   )
