@@ -15,7 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sgcl_jax import command, errors, fields
@@ -85,7 +85,12 @@ def read_options(args: Any) -> dict[str, Any]:
 
 
 def train(
-  runs: Sequence[Run], *, jobs: int = 1, devices: Sequence[str] = ()
+  runs: Sequence[Run],
+  *,
+  jobs: int = 1,
+  devices: Sequence[str] = (),
+  after: Callable[[Sequence[Run]], None] = lambda runs: None,
+  refusals: tuple[type[Exception], ...] = (),
 ) -> dict[Run, str]:
   """Trains the runs that are not finished.
 
@@ -93,6 +98,9 @@ def train(
     runs: Runs of different directories.
     jobs: Processes side by side.
     devices: Accelerators, for the processes in turn; none for no choice.
+    after: Called with the runs that were finished before, then with each that
+      is.
+    refusals: Errors of a single config that do not stop the other runs.
 
   Returns:
     For each run that failed the reason; the others are trained nevertheless.
@@ -103,17 +111,25 @@ def train(
   """
   directories = [run.directory for run in runs]
   assert len(set(directories)) == len(runs), directories
-  open_runs = [run for run in runs if not _is_finished(run)]
-  if jobs == 1:
-    environment = _make_environment(0, 1, devices)
-    found = {}
-    for i, run in enumerate(open_runs):
-      print(f"\n[{i + 1}/{len(open_runs)}] {run.title}", flush=True)
-      if launch(run, environment, None, set()):
-        found[run] = "its message is above"
-        print(f"failed: {run.title}", flush=True)
-    return found
-  return _train_side_by_side(open_runs, jobs, devices)
+  finished, open_runs, failed = [], [], {}
+  for run in runs:
+    try:
+      (finished if _is_finished(run) else open_runs).append(run)
+    except refusals as error:
+      failed[run] = str(error)
+  if finished:
+    after(finished)
+  if jobs > 1:
+    return failed | _train_side_by_side(open_runs, jobs, devices, after)
+  environment = _make_environment(0, 1, devices)
+  for i, run in enumerate(open_runs):
+    print(f"\n[{i + 1}/{len(open_runs)}] {run.title}", flush=True)
+    if launch(run, environment, None, set()):
+      failed[run] = "its message is above"
+      print(f"failed: {run.title}", flush=True)
+    else:
+      after([run])
+  return failed
 
 
 def find_summary(run: Run) -> dict[str, Any] | None:
@@ -211,7 +227,7 @@ def _digest(source):
   return _digest_of(source.data_dir, source.train_split)
 
 
-def _train_side_by_side(runs, jobs, devices):
+def _train_side_by_side(runs, jobs, devices, after):
   """Trains runs in threads, each of which waits for a process."""
   slots: queue.SimpleQueue[int] = queue.SimpleQueue()
   for slot in range(jobs):
@@ -241,6 +257,8 @@ def _train_side_by_side(runs, jobs, devices):
         word = "finished"
         if future.result():
           failed[run], word = _read_reason(run.directory / LOG), "failed"
+        else:
+          after([run])
         print(f"[{done}/{len(runs)}] {word}: {run.title}", flush=True)
     except BaseException:  # A signal: what has begun can be resumed.
       stopping.set()

@@ -51,19 +51,37 @@ def compare_clips(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     theirs: [n] bool, likewise for the other one.
 
   Returns:
-    `difference` of the accuracies and its bootstrap `interval`, None if the two
-    are right on the same clips; `only_ours` and `only_theirs`, the clips that
-    one alone got right; `p`, two-sided, of McNemar's exact test on them.
+    What `mcnemar` returns, and the bootstrap `interval` of the difference,
+    None if the two are right on the same clips.
+  """
+  found = mcnemar(ours, theirs)
+  differ = found["only_ours"] + found["only_theirs"] > 0
+  gain = np.asarray(ours, float) - np.asarray(theirs, float)
+  return {**found, "interval": _bootstrap(gain) if differ else None}
+
+
+def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+  """Tests whether two classifiers differ on the same clips (McNemar).
+
+  Args:
+    ours: [n] bool, whether each clip was classified correctly.
+    theirs: [n] bool, likewise for the other one.
+
+  Returns:
+    `difference` of the accuracies; `only_ours` and `only_theirs`, the clips
+    that one alone got right; `p` of the exact test on these, two-sided.
   """
   from scipy import stats
 
-  gain = np.asarray(ours, float) - np.asarray(theirs, float)
-  only_ours, only_theirs = int((gain > 0).sum()), int((gain < 0).sum())
+  ours, theirs = np.asarray(ours, bool), np.asarray(theirs, bool)
+  only_ours, only_theirs = (
+    int((ours & ~theirs).sum()),
+    int((theirs & ~ours).sum()),
+  )
   differing = only_ours + only_theirs
   p = stats.binomtest(only_ours, differing).pvalue if differing else 1.0
   return {
-    "difference": float(100 * gain.mean()),
-    "interval": _bootstrap(gain) if differing else None,
+    "difference": 100 * (only_ours - only_theirs) / len(ours),
     "only_ours": only_ours,
     "only_theirs": only_theirs,
     "p": float(p),

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from configs import ctrgcn_ntu60, tables
-from sgcl_jax import experiment
+from sgcl_jax import errors, experiment, series
+from sgcl_jax import main as main_module
+from sgcl_jax.results import store
+from tests import finished
 from tests.conftest import ROOT
 
 ROWS = [(number, row) for number, t in tables.TABLES.items() for row in t.rows]
@@ -89,27 +91,18 @@ def arguments(quickstart_data, tmp_path):
 
 @pytest.fixture
 def ablate(script, arguments, call_main, monkeypatch):
-  """Returns a runner of the script's `main` in this process."""
-  # Other tests use what this process has compiled.
-  monkeypatch.setattr(jax, "clear_caches", lambda: None)
+  """Returns a runner of the script's `main` and its runs in this process."""
+
+  def launch(run, *_):
+    try:
+      main_module.main(run.arguments())
+    except errors.UserError as error:
+      print(error, file=sys.stderr)
+      return 1
+    return 0
+
+  monkeypatch.setattr(series, "launch", launch)
   return lambda *args: call_main(script.main, *arguments(*args))
-
-
-@pytest.fixture
-def ablate_in_a_process(arguments):
-  """Returns a runner of the script."""
-
-  def run(*args):
-    return subprocess.run(
-      [sys.executable, "launch/ablate.py", *arguments(*args)],
-      cwd=ROOT,
-      env={**os.environ, "PYTHONPATH": str(ROOT)},
-      capture_output=True,
-      text=True,
-      timeout=300,
-    )
-
-  return run
 
 
 def read(path):
@@ -117,11 +110,9 @@ def read(path):
     return list(csv.DictReader(file))
 
 
-def test_a_table_is_trained_resumed_and_written(
-  ablate, ablate_in_a_process, tmp_path
-):
+def test_a_table_is_trained_resumed_and_written(ablate, tmp_path):
   out = tmp_path / "out"
-  result = ablate_in_a_process("--table", "3")
+  result = ablate("--table", "3")
   assert result.returncode == 0, result.stderr
   names = ["gcl=False", "contrast.memory=batch", "default"]
   runs = {path.parent.name: path for path in out.glob("*/seed1")}
@@ -135,6 +126,9 @@ def test_a_table_is_trained_resumed_and_written(
   text = (out / "table3.md").read_text()
   assert text in result.stdout
   assert "| Inter-batch contrast |" in text and "epoch 1 (the last)" in text
+
+  overrides = [line["overrides"].split() for line in read(out / "runs.csv")]
+  assert sum("contrast.memory=batch" in each for each in overrides) == 1
 
   # With a second seed of another table, shared rows are not trained again.
   written = (runs["default"] / "metrics.jsonl").stat().st_mtime_ns
@@ -160,15 +154,11 @@ def test_refused_rows_do_not_stop_the_others(ablate, tmp_path):
   """The few clips have fewer rows per class than Tab. 18 asks for."""
   result = ablate("--table", "18")
   assert result.returncode == 1
-  lines = result.stderr.splitlines()
-  assert lines[0] == "error: rows are missing"
-  assert [line.split(",")[0] for line in lines[1:]] == [
-    "64",
-    "128",
-    "256",
-    "512",
+  reasons, missing = result.stderr.split("error: rows are missing\n")
+  assert reasons.count("can never become active") == 4
+  assert missing.splitlines() == [
+    f"{row}, seed 1: its message is above" for row in (64, 128, 256, 512)
   ]
-  assert "can never become active" in lines[1]
   found = read(tmp_path / "out" / "table18.csv")
   assert [row["seeds"] for row in found] == ["0"] * 4
 
@@ -187,3 +177,106 @@ def test_a_config_that_hides_the_rows_is_refused(
   result = ablate("--table", table, f"--config.{option}")
   assert result.returncode == 1
   assert message in result.stderr
+
+
+@pytest.fixture
+def trained(script, call_main, monkeypatch):
+  """Returns a runner of the script without trainings, and what it trains."""
+  runs = []
+
+  def launch(run, *_):
+    runs.append(run.directory)
+    right = 12 + ("off" not in run.title) + ("seed 2" in run.title)
+    finished.train(run, right)
+    return 0
+
+  monkeypatch.setattr(series, "launch", launch)
+  monkeypatch.setattr(series, "find_summary", finished.find_summary)
+  return lambda *args: call_main(script.main, *args), runs
+
+
+def test_backbones_contrasts_and_streams(trained, tmp_path):
+  """Table 2: fused, tested and beside the paper; a finished run stays."""
+  call, runs = trained
+  out, csv_path = tmp_path / "out", tmp_path / "docs" / "x.csv"
+  line = ("--table", 2, "--out", out, "--backbones", "ctrgcn", "--seeds", 2)
+  line += ("--contrasts", "off", "paper", "--preset", "short")
+  result = call(*line, "--csv", csv_path)
+  assert result.returncode == 0, result.stderr
+  assert len(runs) == 2 * 2 * 4
+  # Seed by seed, so that the first tables come early.
+  assert [path.name for path in runs] == ["seed1"] * 8 + ["seed2"] * 8
+  assert runs[0] == out / "ctrgcn_ucla_xview_off" / "joint" / "seed1"
+  text = (out / "table2.md").read_text()
+  assert text in result.stdout
+  off = "| ctrgcn_ucla xview joint, preset=short | off | 1, 2 | 62.50 | 3.54 |"
+  assert off in text and "| 94.6 |" in text
+  assert "| ctrgcn_ucla xview 4S, preset=short | paper | 1, 2 | " in text
+  assert "| paper | 2 and 2 | +5.00 |" in text and "p (McNemar)" in text
+  found = read(out / "table2.csv")
+  assert len(found) == 2 * 6
+  assert found[0]["paper"] == "94.6" and found[0]["mean"] == "62.5"
+  tables_of_runs = store.read(out / "runs.csv")
+  assert len(tables_of_runs.runs) == 2 * 2 * 6
+  assert len(tables_of_runs.pairs) == 2 * 6
+  assert {x["overrides"] for x in tables_of_runs.runs} == {""}
+  assert store.read(csv_path) == tables_of_runs
+  result = call(*line, "--json")
+  assert len(runs) == 16 and json.loads(result.stdout)["table"] == 2
+
+
+def test_every_config_of_the_first_tables_can_run(script):
+  """Every plan loads its configs; the settings choose among them."""
+  args, settings = script._parse(["--table", "1"])
+  _, rows = script._plan_streams(args, settings)
+  assert len(rows) == 12 * 3 * 4
+  args, _ = script._parse(
+    ["--table", "1", "--settings", "ntu120_xset", "--streams", "bone"]
+    + ["--contrasts", "released", "--backbones", "agcn"]
+  )
+  out, rows = script._plan_streams(args, ["--config.batch_size=8"])
+  ((run,),) = rows.values()
+  assert run.spec == (
+    "configs/agcn_ntu120.py:split=xset,contrast=released,modality=bone"
+  )
+  assert run.fields == ("--config.batch_size=8", "--config.seed=1")
+  assert str(out) == "runs/ablate_table1_paper"
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (["--table", 2, "--config", "configs/agcn_ucla.py"], "configs of its own"),
+    (["--table", 2, "--config.gcl=false"], "config.gcl is set by the rows"),
+    (["--table", 2, "--config.seed=3"], "config.seed is set by the rows"),
+    (["--table", 1, "--preset", "short"], "unknown option 'preset'"),
+    (["--table", 2, "--preset", "shor"], "option preset='shor' is not one of"),
+    (["--table", 2, "--backbones", "gcn"], "invalid choice: 'gcn'"),
+    (["--table", 8], "invalid choice: 8"),
+    (["--seeds", 3], "--table is missing"),
+    (["--table", 5, "--seeds", 0], "--seeds=0 is less than 1"),
+    (["--table", 5, "--jobs", 0], "--jobs=0 is less than 1"),
+  ],
+)
+def test_arguments_that_make_no_sense(trained, args, message):
+  call, runs = trained
+  result = call(*args)
+  assert result.returncode == 1 and message in result.stderr
+  assert result.stderr.count("\n") == 1 and not runs
+
+
+@pytest.mark.slow
+def test_runs_are_processes(arguments):
+  """The script as a user starts it: two trainings side by side."""
+  line = [sys.executable, "launch/ablate.py", *arguments("--table", "3")]
+  result = subprocess.run(
+    [*map(str, line), "--jobs", "2"],
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=500,
+  )
+  assert result.returncode == 0, result.stderr
+  assert result.stdout.count("finished: ") == 3
+  assert "| Inter-batch contrast |" in result.stdout

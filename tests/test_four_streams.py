@@ -4,19 +4,12 @@
 import json
 import subprocess
 
-import numpy as np
 import pytest
 
-from sgcl_jax import (
-  command,
-  ensemble,
-  errors,
-  fields,
-  four_streams,
-  series,
-)
+from sgcl_jax import ensemble, errors, four_streams, series
 from sgcl_jax import main as main_module
-from sgcl_jax.runs import scores, workdir
+from sgcl_jax.runs import scores
+from tests import finished
 from tests.conftest import ROOT
 
 CONFIG = "configs/ctrgcn_ucla.py"
@@ -27,30 +20,15 @@ def trained(monkeypatch):
   """Replaces the training: writes what a run leaves; lists the runs."""
   runs = []
 
-  def launch(run, environment, log, running):
+  def launch(run, *_):
     runs.append(run.title)
     if (run.directory / "broken").exists():
       return 1
-    config, _ = fields.override(command.load_config(run.spec), run.fields)
-    record = config.copy_and_resolve_references().to_dict()
-    labels = np.arange(30, dtype=np.int32) % 10
-    seed = ensemble.STREAMS.index(record["data"]["modality"])
-    logits = np.random.default_rng(seed).normal(size=(30, 10))
-    logits[np.arange(30), labels] += 1
-    names = np.array([f"clip_{i:02}" for i in range(30)])
-    found = scores.Scores(names, labels, logits.astype(np.float32))
-    scores.write(scores.find_path(run.directory, record), found)
-    workdir.write_config(run.directory, record)
-    text = json.dumps(found.accuracy())
-    (run.directory / workdir.SUMMARY).write_text(text)
+    finished.train(run, right=15 - ensemble.STREAMS.index(run.title))
     return 0
 
-  def find_summary(run):
-    path = run.directory / workdir.SUMMARY
-    return json.loads(path.read_text()) if path.exists() else None
-
   monkeypatch.setattr(series, "launch", launch)
-  monkeypatch.setattr(series, "find_summary", find_summary)
+  monkeypatch.setattr(series, "find_summary", finished.find_summary)
   return runs
 
 
@@ -112,7 +90,7 @@ def test_what_is_missing_is_trained_and_all_is_fused(call, trained, tmp_path):
   result = call(CONFIG, "--out", out, "--json")
   found = json.loads(result.stdout)
   assert found["fused"]["4S"]["top1"] == whole["top1"]
-  assert found["num_clips"] == 30 and len(trained) == 5
+  assert found["num_clips"] == finished.NUM_CLIPS and len(trained) == 5
   alone = scores.read(out / "joint" / "scores" / "xview_joint.npz")
   assert found["streams"]["joint"]["top1"] == alone.accuracy()["top1"]
 

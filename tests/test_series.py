@@ -69,7 +69,9 @@ def test_one_after_another(make, capfd):
 
 def test_side_by_side(make, capfd):
   runs = [make(title) for title in ("a", "fails", "b", "breaks", "c")]
-  found = series.train(runs, jobs=2)
+  told = []
+  found = series.train(runs, jobs=2, after=told.extend)
+  assert {run.title for run in told} == {"a", "b", "c"}
   assert {run.title: reason for run, reason in found.items()} == {
     "fails": "it cannot be",
     "breaks": f"see the end of {runs[3].directory / series.LOG}",
@@ -120,10 +122,14 @@ def test_finished_runs_are_left_alone(make, monkeypatch, capfd):
   monkeypatch.setattr(
     series, "find_summary", lambda run: summaries.get(run.title)
   )
-  assert series.train([make("a"), make("b")]) == {}
+  told = []
+  runs = [make("b"), make("a"), make("fails")]
+  failed = series.train(runs, after=told.append)
+  assert list(failed) == [runs[2]]
+  assert told == [[runs[1]], [runs[0]]]
   out, _ = capfd.readouterr()
   assert "a: top-1 91.50 %, as found in" in out
-  assert "[1/1] b" in out and out.count("args:") == 1
+  assert "[1/2] b" in out and out.count("args:") == 2
 
 
 def test_a_signal_stops_what_runs(make, tmp_path):

@@ -103,14 +103,14 @@ def _fuse(name, parts):
     line[key] = SEPARATOR.join(dict.fromkeys(part[key] for part in parts))
   fused = _load(line)
   accuracy = {k: f"{v:.5f}" for k, v in fused.accuracy().items()}
-  return {**line, **accuracy, "run": lines.identify(fused)}
+  return {**line, **accuracy, "run": lines.identify(line, fused)}
 
 
 def _compare(line, baseline, theirs):
   paths = line["scores"], baseline["scores"]
   ours = _load(line)
   joined = scores.join(ours, theirs, paths)
-  result = statistics.compare_clips(ours.correct(), joined.correct())
+  result = statistics.mcnemar(ours.correct(), joined.correct())
   return {
     "run": line["run"],
     "baseline": baseline["run"],

@@ -61,8 +61,8 @@ def describe(
   best = summary.get("best_epoch_on_test") or {}
   seconds = summary.get("seconds")
   versions = summary["versions"].items()
-  return {
-    "run": identify(found),
+  line = {
+    "run": "",
     "config": name,
     "split": config["data"]["split"],
     "modality": config["data"]["modality"],
@@ -83,6 +83,7 @@ def describe(
     "versions": ", ".join(f"{name} {number}" for name, number in versions),
     "scores": str(path),
   }
+  return {**line, "run": identify(line, found)}
 
 
 def describe_epochs(directory: str | os.PathLike, run: str) -> list[Line]:
@@ -142,8 +143,14 @@ def _find_revision(summary, given, directory):
   return given or ", ".join(stored)
 
 
-def identify(found: scores.Scores) -> str:
-  """Returns the name of a run: 8 hexadecimal digits that its scores give."""
-  names = "\n".join(found.names).encode()
+def identify(line: Line, found: scores.Scores) -> str:
+  """Returns the name of a run: 8 hexadecimal digits.
+
+  Args:
+    line: Its split, modality, contrast and seed.
+    found: Its scores.
+  """
+  keys = "split", "modality", "contrast", "seed"
+  text = "\n".join([*(line[key] for key in keys), *found.names])
   logits = np.ascontiguousarray(found.logits, np.float32)
-  return hashlib.sha256(names + logits.tobytes()).hexdigest()[:8]
+  return hashlib.sha256(text.encode() + logits.tobytes()).hexdigest()[:8]

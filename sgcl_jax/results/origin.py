@@ -11,11 +11,16 @@ from sgcl_jax.runs import workdir
 
 # Fields that do not change the result, or have a column of their own.
 IGNORED = (
+  "contrast.variant",
   "data.dir",
+  "data.modality",
   "data.prepare",
+  "data.split",
   "eval_batch_size",
   "eval_every_epochs",
+  "gcl",
   "matmul_precision",
+  "preset",
   "seed",
 )
 # Open fields of a config, which a run fills from its data.
@@ -56,7 +61,7 @@ def _list_candidates(record) -> Iterator[tuple[str, Any]]:
     "preset": record.get("preset", "paper"),
   }
   for name in config_file.list_installed():
-    # A config does not have all options: then the field itself is compared.
+    # A config does not have all options.
     for absent in ((), ("preset",), ("split",), ("preset", "split")):
       used = [f"{k}={v}" for k, v in options.items() if k not in absent]
       try:

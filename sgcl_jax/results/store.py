@@ -71,12 +71,9 @@ def add(
   old = read(path)
   names = {line["run"] for line in runs}
   replaced = len(names & {line["run"] for line in old.runs})
-  every = [line for line in old.runs if line["run"] not in names] + [*runs]
-  new = fused.fuse(every)
-  known = {_identity(line) for line in new}
-  every = [line for line in every if _identity(line) not in known] + new
+  kept = [line for line in old.runs if line["run"] not in names]
+  every, _, pairs = build([*kept, *runs])
   curves = [line for line in old.curves if line["run"] not in names]
-  pairs = fused.compare(every)
   found = {line["run"] for line in pairs}
   present = {line["run"] for line in every}
   pairs += [
@@ -90,6 +87,21 @@ def add(
   ):
     _write(place, table, fields)
   return replaced
+
+
+def build(runs: Sequence[lines.Line]) -> Tables:
+  """Returns runs with their fusions and pairs, where score files exist.
+
+  Args:
+    runs: Lines of runs; fusions among them are replaced by new ones.
+
+  Raises:
+    DataError: If score files do not match.
+  """
+  new = fused.fuse(runs)
+  known = {_identity(line) for line in new}
+  kept = [line for line in runs if _identity(line) not in known]
+  return Tables([*kept, *new], [], fused.compare([*kept, *new]))
 
 
 def _identity(line):
