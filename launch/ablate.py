@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from configs import common, published, tables
-from sgcl_jax import command, errors, fields, series
+from sgcl_jax import command, config_file, errors, fields, series
 from sgcl_jax.contrast import switches
 from sgcl_jax.results import lines, store, table
 from sgcl_jax.runs import files, workdir
@@ -65,11 +65,9 @@ def _run(args, settings):
   def after(done):
     new = {run: _describe(run) for run in done}
     found.update(new)
-    epochs = [
-      line
-      for run in done
-      for line in lines.describe_epochs(run.directory, new[run]["run"])
-    ]
+    epochs = []
+    for run in done:
+      epochs += lines.describe_epochs(run.directory, new[run]["run"])
     for path in filter(None, [out / "runs.csv", args.csv]):
       store.add(path, list(new.values()), epochs)
     _write(out, args.table, rows, found)
@@ -156,7 +154,7 @@ def _plan_streams(args, settings):
     for contrast in args.contrasts:
       for stream in args.streams:
         chosen = [*options, CONTRASTS[contrast], f"modality={stream}"]
-        spec = f"configs/{config}.py:{','.join(chosen)}"
+        spec = f"{config}:{','.join(chosen)}"
         _check_fields(spec, settings, STREAM_FIELDS)
         row = f"{config} {split} {stream}, {contrast}"
         place = out / f"{config}_{split}_{contrast}" / stream
@@ -172,7 +170,7 @@ def _plan_rows(args, settings):
     spec, settings, {"seed", *(k for r in chosen for k in r.fields)}
   )
   _check_base(base)
-  file, _, _ = spec.partition(":")
+  file, _ = config_file.split(spec)
   name = workdir.default_name(pathlib.Path(file).stem, base.to_dict())
   out = pathlib.Path(args.out or f"runs/ablate_{name}")
   return out, {

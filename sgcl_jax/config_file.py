@@ -11,7 +11,7 @@ from sgcl_jax import errors
 
 INSTALLED = pathlib.Path(__file__).resolve().parents[1] / "configs"
 # Modules beside the configs.
-OTHERS = ("__init__", "common", "tables")
+OTHERS = ("__init__", "common", "published", "tables")
 
 
 def split(spec: str) -> tuple[str, str]:

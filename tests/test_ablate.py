@@ -236,9 +236,7 @@ def test_every_config_of_the_first_tables_can_run(script):
   )
   out, rows = script._plan_streams(args, ["--config.batch_size=8"])
   ((run,),) = rows.values()
-  assert run.spec == (
-    "configs/agcn_ntu120.py:split=xset,contrast=released,modality=bone"
-  )
+  assert run.spec == ("agcn_ntu120:split=xset,contrast=released,modality=bone")
   assert run.fields == ("--config.batch_size=8", "--config.seed=1")
   assert str(out) == "runs/ablate_table1_paper"
 
