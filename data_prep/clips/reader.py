@@ -132,8 +132,8 @@ def prepare(
   """
   layout = options.layout
   notes = [
-    f"{joint} is exactly 0 in {which} frames, taken for a position (absent is"
-    " NaN)"
+    f"{joint!r} is exactly zero in {which} frames, taken for a position"
+    " (absent is NaN)"
     for joint, which in skeleton_array.find_zeros(skeleton, layout).items()
   ]
   if options.max_persons is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.inspect import measure
 from sgcl_jax import errors, skeletons
 from sgcl_jax.runs import files
 
@@ -41,11 +42,11 @@ def write_gif(
       f'a GIF needs matplotlib: pip install -e ".[report]" ({error})'
     ) from error
   skeleton = clip["skeleton"]
-  present = np.any(skeleton != 0, axis=-1)
+  present = measure.find_present(skeleton, layout)
   if not present.any():
     raise errors.DataError(f"clip {clip['name']} holds nobody in any frame")
-  # The center is at the origin, and there.
-  present[:, :, list(layout.center)] |= present.any(axis=-1, keepdims=True)
+  if layout.dimensions == 3:  # The root of relative poses is at 0, and there.
+    present[:, :, list(layout.center)] |= present.any(axis=-1, keepdims=True)
   up = find_up(skeleton, present, layout)
   numbers = np.unique(
     np.linspace(0, len(skeleton) - 1, MOST_FRAMES).astype(int)
@@ -54,7 +55,8 @@ def write_gif(
   views += [("z", "y", 2, 1)] if layout.dimensions == 3 else []
   drawing = figure.Figure(figsize=(4 * len(views) + 2.2, 4.8), dpi=80)
   axes = drawing.subplots(1, len(views), squeeze=False)[0]
-  drawing.subplots_adjust(left=0.06, right=1 - 2.2 / (4 * len(views) + 2.2))
+  width = drawing.get_figwidth()
+  drawing.subplots_adjust(left=0.55 / width, right=1 - 2.2 / width, wspace=0.25)
   _list_joints(drawing, layout)
   for ax, (across, down, i, j) in zip(axes, views, strict=True):
     _set_limits(ax, skeleton[..., [i, j]][present], up)
@@ -115,7 +117,7 @@ def _set_limits(ax, points, up):
 def _list_joints(drawing, layout):
   for i, name in enumerate(layout.joints):
     drawing.text(
-      1 - 2.1 * 80 / drawing.bbox.width,
+      1 - 2.1 / drawing.get_figwidth(),
       0.9 - 0.86 * i / max(layout.num_joints, 20),
       f"{i} {name}",
       fontsize=8 if layout.num_joints < 28 else 7,

@@ -55,12 +55,9 @@ def measure(
   """
   skeleton = clip["skeleton"]
   size = layout.dimensions if layout else 3
-  present = np.any(skeleton != 0, axis=-1)  # [T, M, V]
+  present = find_present(skeleton, layout)
   bodies = present.any(axis=-1)  # [T, M]
   missing = bodies[..., None] & ~present
-  if size == 3 and layout and len(layout.center) == 1 and bodies[:, 0].any():
-    # The origin: this joint is there, in the frame that it is taken from.
-    missing[np.flatnonzero(bodies[:, 0])[0], 0, layout.center[0]] = False
   finite = bool(np.isfinite(skeleton).all())
   return Measured(
     name=clip["name"],
@@ -76,6 +73,21 @@ def measure(
     last_channel=(float(skeleton[..., 2].min()), float(skeleton[..., 2].max())),
     digest=hashlib.blake2b(skeleton.tobytes(), digest_size=16).digest(),
   )
+
+
+def find_present(
+  skeleton: np.ndarray, layout: skeletons.Skeleton | None
+) -> np.ndarray:
+  """Returns which joints [T, M, V] of [T, M, V, 3] are there.
+
+  An absent joint is 0 in all channels. So is the center in space, but in the
+  frame that the origin was taken from it is there.
+  """
+  present = np.any(skeleton != 0, axis=-1)
+  frames = np.flatnonzero(present[:, 0].any(axis=-1))
+  if layout and layout.dimensions == 3 and len(layout.center) == 1:
+    present[frames[:1], 0, layout.center[0]] = True
+  return present
 
 
 def _measure_extent(points, present):

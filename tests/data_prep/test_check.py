@@ -250,6 +250,16 @@ def test_show(tmp_path, capsys):
     check.main([*args[:2], "--out", "a.gif"])
 
 
+def test_the_origin_is_present_in_space():
+  """In the frame that it is taken from; in a picture, 0 is absent."""
+  for layout in (skeletons.get("azure32"), COCO):
+    skeleton = make_clip(0, joints=layout.num_joints)
+    skeleton[:, 0, layout.center[0]] = 0
+    present = measure.find_present(skeleton, layout)
+    expected = [layout.dimensions == 3, *[False] * 5]
+    assert present[:, 0, layout.center[0]].tolist() == expected
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_head_is_drawn_above_the_feet(sign):
   clip = np.zeros((2, 1, 20, 3), np.float32)
