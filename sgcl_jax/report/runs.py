@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report reads of a run; evaluates it first if something is missing."""
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sgcl_jax import errors, metrics, skeletons
+from sgcl_jax.runs import embeddings, record, scores, workdir
+
+
+class Run(NamedTuple):
+  """A run with n evaluated clips of L classes.
+
+  Attributes:
+    directory: Its workdir.
+    config: Its config.
+    summary: Content of `summary.json`.
+    lines: Lines of `metrics.jsonl`.
+    scores: Its scores.
+    class_names: [L] names.
+    embeddings: Its embeddings, in the order of the scores.
+    layout: Joint layout.
+  """
+
+  directory: pathlib.Path
+  config: dict[str, Any]
+  summary: dict[str, Any]
+  lines: list[dict[str, Any]]
+  scores: scores.Scores
+  class_names: list[str]
+  embeddings: embeddings.Embeddings
+  layout: skeletons.Skeleton
+
+  def confusion(self) -> np.ndarray:
+    """Returns [L, L], see `metrics.confusion`."""
+    return metrics.confusion(self.scores.logits, self.scores.labels)
+
+
+def load(directory: str | os.PathLike, data_dir: str | None = None) -> Run:
+  """Reads a run. Evaluates it if its embeddings are missing or out of date.
+
+  Args:
+    directory: Its workdir.
+    data_dir: Directory of the data set, if it is not where it was.
+
+  Raises:
+    UserError: If there is no run, or if it has to be evaluated and cannot be.
+  """
+  config = workdir.read_config(directory)
+  lines = record.read(directory)
+  found = _read(directory, config, lines)
+  if found is None:
+    _evaluate(directory, config, data_dir)
+    found = _read(directory, config, [])
+  summary, scored, embedded = found
+  return Run(
+    directory=pathlib.Path(directory),
+    config=config,
+    summary=summary,
+    lines=[line for line in lines if line["epoch"] <= summary["epoch"]],
+    scores=scored,
+    class_names=[str(name) for name in scored.class_names],
+    embeddings=embedded,
+    layout=skeletons.get(config["skeleton"]),
+  )
+
+
+def check_same_clips(ours: Run, theirs: Run) -> None:
+  """Raises DataError if two runs were not evaluated on the same clips."""
+  paths = tuple(
+    str(scores.find_path(run.directory, run.config)) for run in (ours, theirs)
+  )
+  joined = scores.join(ours.scores, theirs.scores, paths)
+  if list(joined.names) != list(theirs.scores.names):
+    raise errors.DataError(f"{paths[1]} is not in the order of {paths[0]}")
+
+
+def _read(directory, config, lines):
+  """Returns summary, scores and embeddings that fit; None if some do not."""
+  path = scores.find_path(directory, config)
+  kept = embeddings.find_path(directory, config)
+  summary = pathlib.Path(directory) / workdir.SUMMARY
+  if not (path.exists() and kept.exists() and summary.exists()):
+    return None
+  content = json.loads(summary.read_text(encoding="utf-8"))
+  if any(line["epoch"] > content["epoch"] for line in lines):
+    return None
+  scored, embedded = scores.read(path), embeddings.read(kept)
+  same = np.array_equal(scored.names, embedded.names) and np.array_equal(
+    scored.logits, embedded.logits
+  )
+  if not same or scored.class_names is None or "top1_interval" not in content:
+    return None
+  return content, scored, embedded
+
+
+def _evaluate(directory, config, data_dir):
+  # JAX is imported late: a run that keeps its embeddings does not need it.
+  from sgcl_jax import evaluate, experiment
+  from sgcl_jax.devices import set_up
+
+  print(f"evaluating {directory} for its graphs", flush=True)
+  config = ConfigDict(config)
+  if data_dir is not None:
+    config.data.dir = data_dir
+  set_up.configure(
+    config.batch_size,
+    config.matmul_precision,
+    remat=bool(config.model.get("remat")),
+  )
+  parts = experiment.make(config)
+  evaluate.run(parts, directory, save_embeddings=True)
