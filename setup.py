@@ -8,7 +8,13 @@ import setuptools
 
 ROOT = pathlib.Path(__file__).resolve().parent
 # Draws figures.
-REPORT = ["matplotlib>=3.10,<4", "pillow>=11"]
+REPORT = [
+  "jinja2>=3.1,<4",
+  "matplotlib>=3.10,<4",
+  "pillow>=11",
+  "scikit-learn>=1.6,<2",
+  "threadpoolctl>=3.1,<4",
+]
 
 
 def read_version():
@@ -60,7 +66,10 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=["sgcl_jax*", "configs*", "data_prep*"]
   ),
-  package_data={"data_prep": ["**/*_missing.txt"]},
+  package_data={
+    "data_prep": ["**/*_missing.txt"],
+    "sgcl_jax.report": ["page.html"],
+  },
   python_requires=">=3.11,<3.14",
   install_requires=[
     "absl-py>=2.1",

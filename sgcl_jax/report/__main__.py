@@ -10,8 +10,6 @@ since its last evaluation, is evaluated first.
 """
 
 import importlib.util
-import os
-import pathlib
 from collections.abc import Sequence
 
 from sgcl_jax import command, errors
@@ -28,12 +26,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parse(argv):
   parser = command.Parser("sgcl_jax.report", __doc__)
-  parser.add_argument("--workdir", help="directory of the run")
   parser.add_argument(
-    "--baseline", help="directory of another run on the same clips"
+    "--workdir", type=command.workdir, help="directory of the run"
   )
   parser.add_argument(
-    "--out", help="directory to write to (report/ in the workdir)"
+    "--baseline",
+    type=command.workdir,
+    help="directory of another run on the same clips",
+  )
+  parser.add_argument(
+    "--out",
+    type=command.path,
+    help="directory to write to (report/ in the workdir)",
   )
   parser.add_argument(
     "--anchor",
@@ -47,7 +51,10 @@ def _parse(argv):
     help="the two classes of the drawn graphs (those confused most often)",
   )
   parser.add_argument(
-    "--data", metavar="DIR", help="the data set, if it is not where it was"
+    "--data",
+    type=command.path,
+    metavar="DIR",
+    help="the data set, if it is not where it was",
   )
   parser.add_json("the numbers")
   args = parser.parse_args(argv)
@@ -71,7 +78,7 @@ def _run(args):
   # Imported late, so that mistakes in the arguments show at once.
   from sgcl_jax.report import content, page, runs, sections
 
-  out = pathlib.Path(args.out or os.path.join(args.workdir, "report"))
+  out = args.out or args.workdir / "report"
   page.check_out(out)
   run = runs.load(args.workdir, args.data)
   baseline = None

@@ -2,31 +2,14 @@
 """The paper's values that a report sets beside its own, and what differs.
 
 Huang et al., ICLR 2023. The diagnostics (Tab. 9, 10, 21 and 22) are those of
-CTR-GCN on NTU RGB+D 60, X-Sub, joint stream.
+CTR-GCN on NTU RGB+D 60, X-Sub, joint stream. Tab. 1 and 2 are in
+`configs/published.py`.
 """
 
 from typing import Any
 
-# (data set, backbone, split) -> top-1 in percent: joint and bone stream without
-# the contrast, then with it. Tab. 1 and 2, the models that the authors trained.
-TOP1 = {
-  ("ntu60", "agcn", "xsub"): (88.9, 89.2, 89.9, 90.0),
-  ("ntu60", "agcn", "xview"): (94.5, 94.1, 95.0, 94.4),
-  ("ntu60", "ctrgcn", "xsub"): (89.8, 90.2, 90.8, 91.1),
-  ("ntu60", "ctrgcn", "xview"): (94.8, 94.8, 95.3, 95.4),
-  ("ntu60", "infogcn", "xsub"): (89.4, 90.6, 90.1, 91.0),
-  ("ntu60", "infogcn", "xview"): (95.2, 95.4, 95.5, 95.7),
-  ("ntu120", "agcn", "xsub"): (84.0, 85.1, 84.7, 86.0),
-  ("ntu120", "agcn", "xset"): (85.3, 86.3, 86.1, 86.8),
-  ("ntu120", "ctrgcn", "xsub"): (84.9, 85.7, 85.6, 86.9),
-  ("ntu120", "ctrgcn", "xset"): (86.7, 87.5, 87.3, 88.2),
-  ("ntu120", "infogcn", "xsub"): (84.2, 86.9, 85.2, 87.4),
-  ("ntu120", "infogcn", "xset"): (86.3, 88.5, 87.2, 88.7),
-  ("ucla", "agcn", "xview"): (92.0, 92.2, 92.6, 93.0),
-  ("ucla", "ctrgcn", "xview"): (94.6, 91.8, 95.1, 95.0),
-  ("ucla", "infogcn", "xview"): (93.8, 94.2, 94.8, 94.6),
-}
-STREAMS = ("joint", "bone")
+from configs import published
+
 # (data set, split) -> clips of the official test set.
 TEST_CLIPS = {
   ("ntu60", "xsub"): 16_487,
@@ -83,13 +66,18 @@ def find_data_set(record: dict[str, Any]) -> str | None:
 
 
 def find_top1(record: dict[str, Any]) -> float | None:
-  """Returns the paper's top-1 of a run's stream, None where it has none."""
+  """Returns the paper's top-1 of a run's stream, None where it has none.
+
+  Args:
+    record: Config of the run.
+  """
   data = record["data"]
-  key = (find_data_set(record), record["backbone"], data["split"])
-  if key not in TOP1 or data["modality"] not in STREAMS:
-    return None
-  contrast = bool(record["gcl"])
-  return TOP1[key][2 * contrast + STREAMS.index(data["modality"])]
+  return published.find_top1(
+    f"{record['backbone']}_{find_data_set(record)}",
+    data["split"],
+    data["modality"],
+    bool(record["gcl"]),
+  )
 
 
 def list_differences(

@@ -102,16 +102,16 @@ def _read(directory, config, lines):
 def _evaluate(directory, config, data_dir):
   # JAX is imported late: a run that keeps its embeddings does not need it.
   from sgcl_jax import evaluate, experiment
-  from sgcl_jax.devices import set_up
 
   print(f"evaluating {directory} for its graphs", flush=True)
   config = ConfigDict(config)
   if data_dir is not None:
-    config.data.dir = data_dir
-  set_up.configure(
-    config.batch_size,
-    config.matmul_precision,
-    remat=bool(config.model.get("remat")),
-  )
+    config.data.dir = str(data_dir)
+  experiment.prepare(config)
   parts = experiment.make(config)
-  evaluate.run(parts, directory, save_embeddings=True)
+  summary = evaluate.run(parts, directory, save_embeddings=True)
+  own = pathlib.Path(directory, summary["scores"])
+  if own != scores.find_path(directory, parts.record):
+    raise errors.DataError(
+      f"{parts.source.data_dir} does not hold the test clips of {directory}"
+    )

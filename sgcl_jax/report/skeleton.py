@@ -103,14 +103,26 @@ def draw(
         axes.set_axis_off()
         if i < len(row.poses):
           share = row.strengths[i] / (strongest or 1)
-          _draw_one(axes, flatten(row.poses[i], view), share, layout, anchor)
+          points = flatten(row.poses[i], view, layout.dimensions)
+          _draw_one(axes, points, share, layout, anchor)
   return drawn
 
 
-def flatten(pose: np.ndarray, view: tuple[int, int, int]) -> np.ndarray:
-  """Returns [V, 2] joints of a pose [V, C] in a view, see `find_view`."""
+def flatten(
+  pose: np.ndarray, view: tuple[int, int, int], dimensions: int = 3
+) -> np.ndarray:
+  """Returns [V, 2] joints of a pose, NaN for joints that were not found.
+
+  Args:
+    pose: [V, C].
+    view: See `find_view`.
+    dimensions: With 2, the third channel is a score, 0 where nothing was found.
+  """
   horizontal, vertical, sign = view
-  return np.stack([pose[:, horizontal], sign * pose[:, vertical]], axis=1)
+  points = np.stack([pose[:, horizontal], sign * pose[:, vertical]], axis=1)
+  if dimensions == 2:
+    points[pose[:, 2] == 0] = np.nan
+  return points
 
 
 def _draw_one(axes, points, share, layout, anchor):
@@ -173,7 +185,7 @@ def find_view(
   """
   if layout.dimensions == 2:
     return 0, 1, -1
-  if layout.name in skeletons.LAYOUTS:
+  if layout.name in ("ntu", "ucla"):
     return 0, 1, 1
   extents = np.ptp(poses, axis=1).mean(axis=0)
   vertical, horizontal = np.argsort(-extents, kind="stable")[:2]

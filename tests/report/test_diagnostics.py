@@ -9,7 +9,6 @@ import pytest
 from data_prep import class_names
 from sgcl_jax import errors, skeletons
 from sgcl_jax.report import diagnostics, paper, skeleton
-from tests.conftest import SHARED
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +216,9 @@ def test_the_view_is_upright():
   assert skeleton.find_view(pose[None, ::-1], layout) == (1, 2, -1)
   flat = skeleton.flatten(pose[::-1], (1, 2, -1))
   np.testing.assert_array_equal(flat, [[0, 0], [0.3, -1], [0, -2]])
+  # In an image the third channel is a score.
+  found = skeleton.flatten(pose, (0, 1, -1), dimensions=2)
+  assert np.isnan(found[2]).all() and found[1].tolist() == [0, -0.3]
   image = make_layout(("head", "hip", "left_foot"), dimensions=2)
   assert skeleton.find_view(pose[None], image) == (0, 1, -1)
   assert skeleton.find_view(pose[None], skeletons.UCLA) == (0, 1, 1)
@@ -228,30 +230,3 @@ def test_the_papers_classes_have_our_names():
   hardest = sorted(paper.CLASSES.values())[:10]
   means = np.mean(hardest, axis=0)
   assert means == pytest.approx((73.2, 75.9), abs=0.06)
-
-
-def test_the_papers_accuracies():
-  """Each row of Tab. 1 and 2 as it stands in the paper's text."""
-  found = list((SHARED / "paper").glob("*.txt"))
-  if not found:
-    pytest.skip("the paper's text is not here")
-  rows = {}
-  for line in found[0].read_text(encoding="utf-8").splitlines():
-    name, *cells = line.replace("<b>", "").replace("</b>", "").split("\t")
-    if len(cells) in (4, 16) and "*" in name:
-      backbone = name.split("*")[0].lower().replace("-", "").replace("2s", "")
-      key = backbone, "w/" in name, len(cells)
-      rows[key] = [float(cell) for cell in cells]
-  places = {
-    ("ntu60", "xsub"): (16, 0),
-    ("ntu60", "xview"): (16, 4),
-    ("ntu120", "xsub"): (16, 8),
-    ("ntu120", "xset"): (16, 12),
-    ("ucla", "xview"): (4, 0),
-  }
-  assert len(paper.TOP1) == 15
-  for (data_set, backbone, split), values in paper.TOP1.items():
-    width, first = places[data_set, split]
-    for contrast in (False, True):
-      row = rows[backbone, contrast, width][first : first + 2]
-      assert values[2 * contrast : 2 * contrast + 2] == tuple(row)
