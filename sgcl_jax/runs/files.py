@@ -2,6 +2,7 @@
 """Files that are replaced whole or not at all; directories with one writer."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -12,6 +13,9 @@ from typing import Any
 from sgcl_jax import errors
 
 LOCK = "lock"
+# What `flock` answers where a file system has no locks.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+MOUNTS = pathlib.Path("/proc/self/mountinfo")
 
 
 @contextlib.contextmanager
@@ -50,10 +54,39 @@ def claim(directory: pathlib.Path, refusal: errors.UserError) -> Iterator[None]:
   Args:
     directory: An existing directory; the lock is a file `lock` in it.
     refusal: Error to raise if another process holds the lock.
+
+  Raises:
+    WorkdirError: If the file system has no locks; names it.
   """
   with (directory / LOCK).open("w", encoding="utf-8") as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise refusal from None
+    except OSError as error:
+      if error.errno not in NO_LOCKS:
+        raise
+      raise errors.WorkdirError(
+        f"{directory} is on a file system without file locks"
+        f" ({describe_file_system(directory)}): name a directory on another"
+        " one, or mount this one with locks (Lustre: flock; NFS: a running lock"
+        " daemon, or local_lock=flock)"
+      ) from error
     yield
+
+
+def describe_file_system(path: str | os.PathLike) -> str:
+  """Returns type and place of the file system that a path is on."""
+  path = os.path.realpath(path)
+  best, kind = "", "of unknown type"
+  try:
+    lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+  except OSError:  # Not Linux.
+    return kind
+  for line in lines:
+    # Fields: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    mount, _, rest = line.partition(" - ")
+    place = mount.split()[4].replace("\\040", " ")
+    if os.path.commonpath([place, path]) == place and len(place) >= len(best):
+      best, kind = place, rest.split()[0]
+  return f"{kind}, mounted at {best}" if best else kind

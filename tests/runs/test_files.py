@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files are replaced whole or not at all; a directory has one writer."""
 
+import errno
+import fcntl
 import json
+import os
+import pathlib
 
 import pytest
 
@@ -39,3 +43,47 @@ def test_a_directory_has_one_writer(tmp_path):
     pass
   with files.claim(tmp_path, refusal):
     pass
+
+
+@pytest.mark.parametrize("number", [38, 37, 95])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+  """As Lustre without the option flock, or NFS without its lock daemon."""
+
+  def refuse(*_):
+    raise OSError(number, os.strerror(number))
+
+  mounts = tmp_path / "mountinfo"
+  mounts.write_text(
+    "1 0 0:1 / / rw - ext4 /dev/sda rw\n"
+    f"2 1 0:2 / {tmp_path} rw,relatime shared:1 - lustre server:/scratch rw\n"
+    f"3 1 0:3 / {tmp_path}x rw - tmpfs none rw\n"
+  )
+  monkeypatch.setattr(files, "MOUNTS", mounts)
+  monkeypatch.setattr(fcntl, "flock", refuse)
+  with (
+    pytest.raises(
+      errors.WorkdirError,
+      match=rf"without file locks \(lustre, mounted at {tmp_path}\): name a",
+    ),
+    files.claim(tmp_path, errors.WorkdirError("taken")),
+  ):
+    pass
+
+
+def test_another_error_of_a_lock_stays_one(tmp_path, monkeypatch):
+  def fail(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+  monkeypatch.setattr(fcntl, "flock", fail)
+  with (
+    pytest.raises(OSError, match="Input/output error"),
+    files.claim(tmp_path, errors.WorkdirError("taken")),
+  ):
+    pass
+
+
+def test_the_file_system_of_this_machine(tmp_path, monkeypatch):
+  if files.MOUNTS.exists():
+    assert ", mounted at /" in files.describe_file_system(tmp_path)
+  monkeypatch.setattr(files, "MOUNTS", pathlib.Path("/absent"))
+  assert files.describe_file_system(tmp_path) == "of unknown type"
