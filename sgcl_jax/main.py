@@ -7,6 +7,7 @@ python -m sgcl_jax.main --mode=evaluate --workdir runs/agcn_ucla_xview_joint
 """
 
 import os
+import pathlib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -59,8 +60,9 @@ def _run(args, config):
 
   experiment.prepare(config)
   parts = experiment.make(config)
-  name = workdir.default_name(args.config_name, parts.record)
-  directory = args.workdir or command.workdir(f"runs/{name}")
+  directory = args.workdir or pathlib.Path(
+    "runs", workdir.default_name(args.config_name, parts.record)
+  )
   print(f"workdir: {directory}", flush=True)
   if args.mode == "train":
     summary = train.run(parts, directory)
