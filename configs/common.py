@@ -94,6 +94,11 @@ def base() -> ConfigDict:
   config.batch_size = 64  # Over all devices.
   config.eval_batch_size = 64
   config.eval_every_epochs = 1
+  # A checkpoint is saved after each epoch, and so often within one. None: not.
+  config.save_every_minutes = config_dict.placeholder(float)
+  config.save_every_minutes = 10.0
+  # Every so many epochs a checkpoint is kept, besides the last two.
+  config.keep_every_epochs = config_dict.placeholder(int)
 
   # The paper uses the SGD of CTR-GCN (Sec. 4.2).
   config.optim = ConfigDict()

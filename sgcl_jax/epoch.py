@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tqdm
@@ -21,6 +21,7 @@ class Epoch:
     number: int,
     num_clips: int,
     recorder: record.Recorder,
+    partial: dict[str, Any] | None = None,
   ):
     """Prepares an epoch.
 
@@ -29,6 +30,7 @@ class Epoch:
       number: Number of the epoch, from 0 on.
       num_clips: Number of training clips.
       recorder: Record of the run.
+      partial: What `partial` returned, to go on after these steps.
     """
     self._source = parts.source
     self._seed = parts.seed
@@ -38,24 +40,41 @@ class Epoch:
     self._steps_per_epoch = parts.source.num_steps(num_clips)
     self._rate = float(parts.schedule.rates()[number])
     self._start = time.monotonic()
-    self._sums = {}
+    self._pending = None
+    partial = partial or {"steps": 0, "seconds": 0.0, "sums": {}}
+    # Steps whose values are recorded, and their sums.
+    self.num_steps = self._done = partial["steps"]
+    self._sums = dict(partial["sums"])
+    self._seconds = partial["seconds"]
     self._contrast_terms = ()
     self._last = {}
-    self._num_steps = 0
-    self._seconds = 0.0
+
+  @property
+  def is_over(self) -> bool:
+    """Whether all steps are done."""
+    return self._done == self._steps_per_epoch
+
+  def partial(self) -> dict[str, Any]:
+    """Returns what to save of a part of an epoch, after `settle`."""
+    seconds = self._seconds + time.monotonic() - self._start
+    return {"steps": self.num_steps, "seconds": seconds, "sums": self._sums}
 
   def train(
     self,
     train_step: Callable[..., Any],
     current: state.TrainState,
     clips: input_pipeline.Clips,
-  ) -> state.TrainState:
-    """Runs the epoch and returns the state after it.
+  ) -> Iterator[state.TrainState]:
+    """Runs the steps that are left.
 
     Args:
       train_step: See `steps.make_train_step`.
       current: State before the epoch.
       clips: Training clips.
+
+    Yields:
+      The state after each step. The values of the last steps may not be
+      recorded yet: `settle` does it.
 
     Raises:
       TrainingError: If a value of a step is not finite.
@@ -66,27 +85,35 @@ class Epoch:
       epoch=self._epoch,
       repeats=self._source.repeats,
       batch_size=self._source.batch_size,
+      first=self._done,
     )
-    bar = tqdm.tqdm(
+    batch_size = self._source.batch_size
+    self._bar = tqdm.tqdm(
       desc=self._title(),
-      total=self._steps_per_epoch * self._source.batch_size,
+      total=self._steps_per_epoch * batch_size,
+      initial=self._done * batch_size,
       unit=" clips",
       leave=False,
       disable=None,
       dynamic_ncols=True,
     )
-    pending = None
-    with bar:
+    with self._bar:
       for batch in batches:
         current, metrics = train_step(current, batch)
-        # Read the values of the step before: reading those of this step would
-        # make the device wait for the next batch.
-        if pending is not None:
-          self._record(pending, bar)
-        pending = metrics
-      self._record(pending, bar)
-    self._seconds = time.monotonic() - self._start
-    return current
+        # Record the values of the step before: waiting for those of this step
+        # would make the device wait for the next batch.
+        self.settle()
+        self._pending = metrics
+        self._done += 1
+        yield current
+      self.settle()
+    self._seconds += time.monotonic() - self._start
+
+  def settle(self) -> None:
+    """Records the values of the last step, which may have to finish first."""
+    metrics, self._pending = self._pending, None
+    if metrics is not None:
+      self._record(metrics)
 
   def describe(self, test: dict[str, float]) -> str:
     """Returns a line that sums up the epoch.
@@ -95,11 +122,11 @@ class Epoch:
       test: Accuracy on the test clips, empty if they were not evaluated.
     """
     left = (self._schedule.num_epochs - self._epoch - 1) * self._seconds
-    rate = self._num_steps * self._source.batch_size / self._seconds
+    rate = self.num_steps * self._source.batch_size / self._seconds
     parts = [self._title(), *self._values()]
     if "positive_similarity" in self._sums:
       own, other = (
-        self._sums[f"{kind}_similarity"] / self._num_steps
+        self._sums[f"{kind}_similarity"] / self.num_steps
         for kind in ("positive", "negative")
       )
       parts.append(f"similarity {own:.2f}, others {other:.2f}")
@@ -110,9 +137,9 @@ class Epoch:
     parts += [f"lr {self._rate:g}", f"{rate:,.3g} clips/s"]
     return "  ".join([*parts, f"{tqdm.tqdm.format_interval(left)} left"])
 
-  def _record(self, metrics, bar):
-    self._num_steps += 1
-    step = self._epoch * self._steps_per_epoch + self._num_steps
+  def _record(self, metrics):
+    self.num_steps += 1
+    step = self._epoch * self._steps_per_epoch + self.num_steps
     # The terms of the loss come first, so that the error names the cause.
     values = {name: float(x) for name, x in metrics.flatten().items()}
     for name, value in values.items():
@@ -128,8 +155,8 @@ class Epoch:
     self._recorder.write(
       "train", step, self._epoch + 1, **values, learning_rate=self._rate
     )
-    bar.set_postfix_str(" ".join(self._values()), refresh=False)
-    bar.update(self._source.batch_size)
+    self._bar.set_postfix_str(" ".join(self._values()), refresh=False)
+    self._bar.update(self._source.batch_size)
 
   def _name_checkpoint(self):
     if self._epoch:
@@ -140,7 +167,7 @@ class Epoch:
     return f"epoch {self._epoch + 1}/{self._schedule.num_epochs}"
 
   def _values(self):
-    mean = {name: total / self._num_steps for name, total in self._sums.items()}
+    mean = {name: total / self.num_steps for name, total in self._sums.items()}
     parts = [f"loss {mean['loss']:.3f}"]
     if self._contrast_terms:
       contrast = sum(mean[name] for name in self._contrast_terms)

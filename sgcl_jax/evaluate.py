@@ -2,6 +2,7 @@
 """Evaluates a checkpoint: scores and a summary; every clip counts once."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -30,14 +31,14 @@ from sgcl_jax.runs import (
   files,
   record,
   scores,
+  stop,
   workdir,
 )
 
 # Maps the backbone's variables to the scores of the clips, and to their
-# embeddings where these are wanted.
-Evaluator = Callable[
-  [dict[str, Any]], tuple[scores.Scores, embeddings.Embeddings | None]
-]
+# embeddings where these are wanted. Calls the optional `between` before each
+# batch.
+Evaluator = Callable[..., tuple[scores.Scores, embeddings.Embeddings | None]]
 
 
 def make_eval_step(
@@ -62,13 +63,14 @@ def make_evaluator(
   step = make_eval_step(parts, fields)
   batch_size = parallel.padded_size(parts.source.eval_batch_size)
 
-  def evaluate(variables):
+  def evaluate(variables, between=lambda: None):
     outputs = []
     batches = input_pipeline.eval_batches(clips, batch_size)
     total = -(-len(clips) // batch_size)
     for rows, batch in tqdm.tqdm(
       batches, "evaluate", total, leave=False, disable=None
     ):
+      between()
       out = step(variables, batch)
       outputs.append(_to_numpy(out, len(rows)))
     out = jax.tree.map(lambda *x: np.concatenate(x), *outputs)
@@ -109,10 +111,15 @@ def run(
       another model.
     DataError: If the data set is missing, damaged or of another layout.
     TrainingError: If a logit is not finite; nothing is written then.
+    Stopped: After SIGTERM, SIGINT or SIGHUP.
   """
   clips = parts.source.load_test()
-  evaluator = make_evaluator(parts, clips, save_embeddings)
-  return finish(parts, directory, clips, evaluator)
+  with stop.listen() as flag:
+    evaluator = functools.partial(
+      make_evaluator(parts, clips, save_embeddings),
+      between=lambda: flag.check("stopped; nothing was written"),
+    )
+    return finish(parts, directory, clips, evaluator)
 
 
 def finish(
@@ -127,6 +134,12 @@ def finish(
     provenance.check(metadata, parts, clips, directory)
     variables = checkpoints.restore_model(
       state.variable_shapes(parts.model, parts.clip), parts.identity
+    )
+  if "partial" in metadata:
+    print(
+      f"notice: the run stopped after step {metadata['partial']['steps']} of"
+      f" epoch {metadata['epoch'] + 1}, whose end this is not",
+      file=sys.stderr,
     )
   found, embedded = evaluator(variables)
   test = provenance.describe_test(parts, clips)

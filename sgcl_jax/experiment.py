@@ -26,7 +26,7 @@ from sgcl_jax import (
 )
 from sgcl_jax.contrast import base, switches
 from sgcl_jax.devices import parallel, set_up
-from sgcl_jax.runs import workdir
+from sgcl_jax.runs import saving, workdir
 
 # Fields of a module that do not change its variables or its logits.
 NOT_IDENTITY = ("dropout", "dtype", "graph_block", "remat")
@@ -50,6 +50,7 @@ class Experiment:
     temperature: tau of the contrast, or None if it has none.
     optimizer: Settings of the optimizer.
     init_from: Workdir of the run whose backbone this one starts from, or None.
+    saving: When to save, and which checkpoints to keep.
     identity: Fields that a checkpoint must share with this run.
     record: The whole config, as `config.json` stores it.
   """
@@ -66,6 +67,7 @@ class Experiment:
   temperature: float | None
   optimizer: optim.Sgd
   init_from: str | None
+  saving: saving.Saving
   identity: dict[str, Any]
   record: dict[str, Any]
 
@@ -134,6 +136,7 @@ def make(config: ConfigDict) -> Experiment:
     temperature=_temperature_in_use(config),
     optimizer=_make_optimizer(config, model, clip),
     init_from=config.init_from,
+    saving=saving.Saving(config.save_every_minutes, config.keep_every_epochs),
     identity=_make_identity(config, model, fields),
     record=config.to_dict(),
   )

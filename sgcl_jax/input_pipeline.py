@@ -227,18 +227,25 @@ def _decode(features, payload, path, offset):
 
 
 def train_batches(
-  clips: Clips, *, seed: int, epoch: int, repeats: int, batch_size: int
+  clips: Clips,
+  *,
+  seed: int,
+  epoch: int,
+  repeats: int,
+  batch_size: int,
+  first: int = 0,
 ) -> Iterator[Batch]:
   """Yields the batches of one epoch: a permutation of (repeat, clip).
 
   An incomplete last batch is dropped. Each batch also holds two numbers per
   clip: `index`, its row in the bank of the released code, which is repeat *
-  len(clips) + rank of its name; and `position`, its place in the batch.
+  len(clips) + rank of its name; and `position`, its place in the batch. The
+  batches before number `first` are left out.
   """
   order = _draw_epoch(
     len(clips), seed=seed, epoch=epoch, repeats=repeats, batch_size=batch_size
   )
-  for index in order.astype(np.int32):
+  for index in order[first:].astype(np.int32):
     batch = clips.batch(index % len(clips))
     position = np.arange(batch_size, dtype=np.int32)
     yield {**batch, "index": index, "position": position}

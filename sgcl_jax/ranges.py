@@ -122,6 +122,8 @@ RANGES = {
   "batch_size": _count(1),
   "eval_batch_size": _count(1),
   "eval_every_epochs": _count(1),
+  "save_every_minutes": _open(ABOVE_0),
+  "keep_every_epochs": _open(_count(1)),
   "model.graph_block": _open(_count(0)),
   "model.width": _open(_count(1)),
   "model.dropout": _open(BELOW_1),

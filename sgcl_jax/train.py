@@ -2,6 +2,7 @@
 """A training run: restores, trains its epochs, evaluates and saves."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -10,18 +11,18 @@ from typing import Any
 import optax
 
 from sgcl_jax import (
-  epoch,
   errors,
   evaluate,
   experiment,
   finetune,
   input_pipeline,
+  loop,
   provenance,
   state,
   steps,
 )
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import checkpoint, history, record, workdir
+from sgcl_jax.runs import checkpoint, stop, workdir
 
 
 def run(
@@ -40,6 +41,7 @@ def run(
   Raises:
     UserError: If the data, the workdir or a checkpoint is not usable, or if a
       loss is not finite.
+    Stopped: After SIGTERM, SIGINT or SIGHUP; the state is saved.
   """
   source, schedule = parts.source, parts.schedule
   saved = _check_start(parts, directory)
@@ -63,7 +65,7 @@ def run(
   for notice in [*schedule.notices(), *source.notices(clips, test_clips)]:
     print(f"notice: {notice}", file=sys.stderr, flush=True)
   plural = "s" if schedule.num_epochs > 1 else ""
-  with workdir.claim(parts.record, directory):
+  with workdir.claim(parts.record, directory), stop.listen() as flag:
     print(
       f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
       f" {schedule.num_epochs} epoch{plural} of {steps_per_epoch} steps on"
@@ -72,13 +74,22 @@ def run(
       flush=True,
     )
     with contextlib.closing(
-      checkpoint.Checkpoints(directory, writable=True)
+      _open_checkpoints(parts, directory, steps_per_epoch)
     ) as checkpoints:
-      step = make_train_step(parts, optimizer)
-      _train(
-        parts, directory, checkpoints, metadata, clips, evaluator, step, start
-      )
-    return evaluate.finish(parts, directory, test_clips, evaluator)
+      current, saved = _restore(parts, checkpoints, metadata, start)
+      loop.Loop(
+        parts=parts,
+        directory=directory,
+        checkpoints=checkpoints,
+        metadata=metadata,
+        clips=clips,
+        evaluator=evaluator,
+        train_step=make_train_step(parts, optimizer),
+        flag=flag,
+      ).run(current, saved)
+    message = f"stopped in the last evaluation; {loop.AGAIN}"
+    last = functools.partial(evaluator, between=lambda: flag.check(message))
+    return evaluate.finish(parts, directory, test_clips, last)
 
 
 def check_contrast(
@@ -175,35 +186,26 @@ def _describe(parts, clips, test_clips):
   }
 
 
-def _train(
-  parts, directory, checkpoints, metadata, clips, evaluator, train_step, current
-):
-  """Runs the epochs that the workdir does not have yet."""
-  first_epoch, saved = 0, None
-  if checkpoints.latest() is not None:
-    saved = checkpoints.metadata()
-    _check_progress(parts, saved, metadata)
-    first_epoch = saved["epoch"]
-    current = checkpoints.restore(current, parts.identity)
-    print(f"resumed after epoch {first_epoch}")
+def _open_checkpoints(parts, directory, steps_per_epoch):
+  keep = parts.saving.keep_every_epochs
+  return checkpoint.Checkpoints(
+    directory,
+    writable=True,
+    keep_every_steps=keep and keep * steps_per_epoch,
+  )
 
-  describe_past = history.follow(saved)
-  recorder = record.Recorder(directory, int(current.step))
-  with contextlib.closing(recorder):
-    for number in range(first_epoch, parts.schedule.num_epochs):
-      progress = epoch.Epoch(parts, number, len(clips), recorder)
-      current = progress.train(train_step, current, clips)
-      test = {}
-      if parts.schedule.is_evaluated(number):
-        found, _ = evaluator(current.variables())
-        test = found.accuracy()
-        recorder.write("test", int(current.step), number + 1, **test)
-      # The record is written before the checkpoint: after a kill between the
-      # two, the next run drops these lines and repeats the epoch.
-      recorder.flush()
-      past = {**describe_past(), "epoch": number + 1}
-      checkpoints.save(current, {**metadata, **past})
-      print(progress.describe(test), flush=True)
+
+def _restore(parts, checkpoints, metadata, start):
+  """Returns the state to go on from, and the metadata of its checkpoint."""
+  if checkpoints.latest() is None:
+    return start, None
+  saved = checkpoints.metadata()
+  _check_progress(parts, saved, metadata)
+  current = checkpoints.restore(start, parts.identity)
+  done = saved.get("partial")
+  where = f"step {done['steps']} of epoch" if done else "epoch"
+  print(f"resumed after {where} {saved['epoch'] + bool(done)}")
+  return current, saved
 
 
 def _check_trained_here(saved, directory):
@@ -229,9 +231,10 @@ def _check_progress(parts, saved, metadata):
       f"the test clips of {parts.source.data_dir} are not those that this run"
       " began with; use another --workdir, or --mode=evaluate for these"
     )
-  if saved["epoch"] > parts.schedule.num_epochs:
+  num_epochs = saved["epoch"] + bool(saved.get("partial"))
+  if num_epochs > parts.schedule.num_epochs:
     raise errors.WorkdirError(
-      f"the run already has {saved['epoch']} epochs, more than"
+      f"the run already has {num_epochs} epochs, more than"
       f" config.optim.num_epochs={parts.schedule.num_epochs}; use another"
       " --workdir, or --mode=evaluate"
     )

@@ -234,13 +234,20 @@ def wait_for_lines(process, workdir, count):
 
 
 def test_killed_and_resumed_equals_uninterrupted(finished, tmp_path, run_main):
-  """Kills one run with -9 in its first, second and last epoch."""
+  """Ends one run by signals in its first, second and last epoch."""
   workdir = tmp_path / "run"
-  for count in (3, STEPS_PER_EPOCH + 5, 2 * STEPS_PER_EPOCH + 9):
+  for number, count in {
+    signal.SIGKILL: 3,
+    signal.SIGTERM: STEPS_PER_EPOCH + 5,
+    signal.SIGINT: 2 * STEPS_PER_EPOCH + 3,
+  }.items():
     process = run_main("--workdir", workdir, popen=True)
     wait_for_lines(process, workdir, count)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(number)
+    _, text = process.communicate()
+    if number != signal.SIGKILL:
+      assert process.returncode == 128 + number
+      assert "the same command goes on from here" in text.splitlines()[-1]
   result = run_main("--workdir", workdir)
   assert result.returncode == 0, result.stderr
   assert_each_step_once(workdir)

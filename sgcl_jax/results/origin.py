@@ -19,8 +19,10 @@ IGNORED = (
   "eval_batch_size",
   "eval_every_epochs",
   "gcl",
+  "keep_every_epochs",
   "matmul_precision",
   "preset",
+  "save_every_minutes",
   "seed",
 )
 # Open fields of a config, which a run fills from its data.

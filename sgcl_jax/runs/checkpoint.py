@@ -22,19 +22,26 @@ IGNORED = "model.graph_block"
 
 
 class Checkpoints:
-  """The checkpoints of one run, the last two kept.
+  """The checkpoints of one run, at least the last two kept.
 
   A checkpoint has three items: `model` (the variables that evaluation needs),
   `training` (the rest of the state) and `metadata`.
   """
 
-  def __init__(self, workdir: str | os.PathLike, *, writable: bool = False):
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    writable: bool = False,
+    keep_every_steps: int | None = None,
+  ):
     """Opens the checkpoints of a run, which may not exist yet.
 
     Args:
       workdir: Directory of the run.
       writable: Whether to remove what a killed writer left. There must be only
         one writer at a time.
+      keep_every_steps: Checkpoints of its multiples are kept for good.
 
     Raises:
       ConfigError: If Orbax could not read checkpoints from such a path.
@@ -45,6 +52,7 @@ class Checkpoints:
       self.path,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=2,
+        keep_period=keep_every_steps,
         create=False,
         cleanup_tmp_directories=writable,
         enable_async_checkpointing=False,

@@ -15,9 +15,15 @@ NAME = "metrics.jsonl"
 class Recorder:
   """Writes one line per step and split, each only once over all resumes."""
 
-  def __init__(self, workdir: str | os.PathLike, step: int):
-    """Opens the record of a run and drops the lines after `step`."""
-    _truncate(pathlib.Path(workdir), step)
+  def __init__(self, workdir: str | os.PathLike, step: int, epoch: int):
+    """Opens the record of a run and drops what comes after a checkpoint.
+
+    Args:
+      workdir: Directory of the run.
+      step: Steps of the checkpoint; lines of later ones are dropped.
+      epoch: Epochs that it has finished; later tests are dropped.
+    """
+    _truncate(pathlib.Path(workdir), step, epoch)
     path = pathlib.Path(workdir) / NAME
     self._file = path.open(
       "a", buffering=1, encoding="utf-8"
@@ -58,7 +64,12 @@ def _lines(workdir):
   return [line for line in lines if line.endswith("\n")]
 
 
-def _truncate(workdir, step):
-  """Drops the lines after `step`."""
-  kept = [line for line in _lines(workdir) if json.loads(line)["step"] <= step]
+def _truncate(workdir, step, epoch):
+  """Drops the lines after `step`, and tests after `epoch`."""
+  kept = []
+  for text in _lines(workdir):
+    line = json.loads(text)
+    is_late_test = line["split"] == "test" and line["epoch"] > epoch
+    if line["step"] <= step and not is_late_test:
+      kept.append(text)
   files.write_text(workdir / NAME, "".join(kept))

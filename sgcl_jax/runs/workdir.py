@@ -20,7 +20,9 @@ FREE_KEYS = (
   "data.prepare",
   "eval_batch_size",
   "eval_every_epochs",
+  "keep_every_epochs",
   "optim.num_epochs",
+  "save_every_minutes",
 )
 # Keys that an evaluation must share with the training, besides the model's.
 EVALUATION_KEYS = (

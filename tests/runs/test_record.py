@@ -7,13 +7,13 @@ from sgcl_jax.runs import record
 
 
 def test_a_record_holds_each_step_once(tmp_path):
-  recorder = record.Recorder(tmp_path, 0)
+  recorder = record.Recorder(tmp_path, 0, 0)
   for step in (1, 2, 3):
     recorder.write("train", step, 1, loss=1.0 / step)
   recorder.close()
   with (tmp_path / "record.jsonl").open("a") as file:
     file.write('{"step": 4, "loss"')
-  recorder = record.Recorder(tmp_path, 2)
+  recorder = record.Recorder(tmp_path, 2, 1)
   recorder.write("train", 3, 2, loss=0.5)
   recorder.write("test", 3, 2, top1=50.0)
   recorder.close()
@@ -27,10 +27,22 @@ def test_a_record_holds_each_step_once(tmp_path):
   assert lines[2] == {"step": 3, "epoch": 2, "split": "train", "loss": 0.5}
 
 
+def test_a_test_that_the_checkpoint_lacks_is_dropped(tmp_path):
+  """A run may stop between the last step of an epoch and its test."""
+  recorder = record.Recorder(tmp_path, 0, 0)
+  recorder.write("train", 3, 1, loss=1.0)
+  recorder.write("test", 3, 1, top1=50.0)
+  recorder.close()
+  record.Recorder(tmp_path, 3, 1).close()
+  assert len(record.read(tmp_path)) == 2
+  record.Recorder(tmp_path, 3, 0).close()
+  assert [line["split"] for line in record.read(tmp_path)] == ["train"]
+
+
 def test_tensorboard_reads_the_events(tmp_path):
   import tensorflow as tf
 
-  recorder = record.Recorder(tmp_path, 0)
+  recorder = record.Recorder(tmp_path, 0, 0)
   recorder.write("train", 7, 1, loss=0.25, accuracy=0.5)
   recorder.close()
   (path,) = tmp_path.glob("events.out.tfevents*")
