@@ -219,14 +219,14 @@ def _pick_poses(clips, center):
   """Returns [n, V, C] the frame furthest from the first, of the first person.
 
   It shows the action better than a frame at a fixed time. Frames are compared
-  relative to the joint `center`; those without the person do not count.
+  relative to the joints `center`; those without the person do not count.
   """
   poses = np.zeros((len(clips), *clips.frames.shape[2:]), np.float32)
   for i, start in enumerate(clips.offsets[:-1]):
     clip = clips.frames[start : clips.offsets[i + 1], 0]  # [T, V, C]
     clip = clip[clip.any(axis=(1, 2))]
     if len(clip):
-      moved = clip - clip[:, center, None]
+      moved = clip - clip[:, list(center)].mean(axis=1, keepdims=True)
       poses[i] = clip[np.square(moved - moved[0]).sum(axis=(1, 2)).argmax()]
   return poses
 

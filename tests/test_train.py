@@ -176,7 +176,8 @@ def test_embeddings_are_kept_beside_the_scores(finished, tiny, tmp_path):
   clips = list(input_pipeline.read_clips(parts.source.data_dir, "test"))
   frames = {clip["name"]: clip["skeleton"][:, 0] for clip in clips}
   for name, pose in zip(found.names, found.poses, strict=True):
-    moved = frames[name] - frames[name][:, [parts.layout.center]]
+    (center,) = parts.layout.center
+    moved = frames[name] - frames[name][:, [center]]
     distances = np.square(moved - moved[0]).sum((1, 2))
     np.testing.assert_array_equal(pose, frames[name][distances.argmax()])
 

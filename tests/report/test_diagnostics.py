@@ -193,7 +193,7 @@ def test_connections_are_a_row_of_the_mean_graph(clips):
 
 def make_layout(joints, dimensions=3):
   parents = tuple(max(i - 1, 0) for i in range(len(joints)))
-  return skeletons.Skeleton("mine", joints, parents, 0, dimensions)
+  return skeletons.Skeleton("mine", joints, parents, (0,), dimensions)
 
 
 def test_the_anchor():
