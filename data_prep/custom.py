@@ -4,12 +4,14 @@
 python -m data_prep.custom --raw my_clips --layout my_layout.json
 """
 
+import argparse
+import dataclasses
 import pathlib
 
 import numpy as np
 
 from data_prep import problems, records, tfrecord
-from data_prep.clips import absent, labels, reader, summary
+from data_prep.clips import absent, labels, like, reader, segments, summary
 from sgcl_jax import command, errors, skeletons
 
 
@@ -18,6 +20,7 @@ def convert(
   out: pathlib.Path,
   options: reader.Options,
   *,
+  num_persons: int | None = None,
   skip_broken: bool = False,
   overwrite: bool = False,
 ) -> None:
@@ -27,6 +30,8 @@ def convert(
     raw: Directory of the clips.
     out: Directory of the data set.
     options: How files become clips.
+    num_persons: Persons of the data set that this one is to equal, which need
+      not have all splits; None if the clips decide.
     skip_broken: Whether broken files are left out, and listed in the report.
     overwrite: Whether an existing data set is replaced.
 
@@ -35,17 +40,20 @@ def convert(
   """
   records.check_out(out, overwrite)
   found = reader.read_all(raw, options)
+  if num_persons is not None:
+    _drop_crowds(found, num_persons)
   if found.problems and not (skip_broken and found.clips):
     remedy = f"; --skip_broken lists them in {problems.REPORT}"
     raise errors.DataError(problems.describe(found.problems, details=remedy))
   splits = {clip.split for clip in found.clips}
   for split in ("train", "test"):
-    if split not in splits:
+    if num_persons is None and split not in splits:
       raise errors.DataError(f"no clip of {raw} has split {split!r}")
   class_names = options.class_names or labels.sort(
     clip.label for clip in found.clips
   )
-  num_persons = max(clip.skeleton.shape[1] for clip in found.clips)
+  if num_persons is None:
+    num_persons = max(clip.skeleton.shape[1] for clip in found.clips)
   report = summary.make_report(found, class_names)
   layout = options.layout
   about = records.Description(
@@ -54,24 +62,44 @@ def convert(
     num_persons=num_persons,
     num_joints=layout.num_joints,
     text=f"Clips of {raw.name}, joints of the layout {layout.name}.",
-    metadata={"aligned": False, "layout": layout.to_json()},
+    metadata={
+      "aligned": False,
+      "layout": layout.to_json(),
+      like.METADATA: like.describe(options),
+    },
   )
-  numbers = {name: label for label, name in enumerate(class_names)}
-  pairs = (
-    (
-      clip.split,
-      tfrecord.Clip(
-        clip.name, numbers[clip.label], _pad(clip.skeleton, num_persons)
-      ),
-    )
-    for clip in found.clips
-  )
+  pairs = _make_pairs(found.clips, class_names, num_persons)
   records.write_dataset(out, pairs, about, overwrite=overwrite, report=report)
   summary.show(report, num_persons, out)
 
 
 def main(argv: list[str] | None = None) -> None:
   """Command line; see `--help`."""
+  args = _parse(argv)
+  num_persons = None
+  if args.like is None:
+    options = reader.Options(skeletons.get(str(args.layout)))
+  else:
+    options, num_persons = like.read(args.like)
+  given = {
+    "class_names": args.names and labels.read_names(args.names),
+    "cuts": args.segments and segments.read(args.segments),
+    "max_persons": args.max_persons,
+    "empty_frames": args.empty_frames,
+    "fill_gaps": args.fill_gaps,
+  }
+  given = {key: value for key, value in given.items() if value is not None}
+  convert(
+    args.raw,
+    args.out,
+    dataclasses.replace(options, **given),
+    num_persons=num_persons,
+    skip_broken=args.skip_broken,
+    overwrite=args.overwrite,
+  )
+
+
+def _parse(argv):
   parser = command.Parser(
     "data_prep.custom",
     "Converts your own skeletons to TFRecords; docs/CUSTOM_DATA.md describes"
@@ -83,13 +111,20 @@ def main(argv: list[str] | None = None) -> None:
     required=True,
     help="directory of .npz or .json files, one per clip, flat or nested",
   )
-  parser.add_argument(
+  known = parser.add_mutually_exclusive_group(required=True)
+  known.add_argument(
     "--layout",
     type=command.path,
-    required=True,
     help="a layout by name (coco17, openpose18, openpose25, halpe26,"
     " mediapipe33, hand21, azure32, kinect20, kinect25), or a JSON file of"
     " joints, bones, center and dimensions",
+  )
+  known.add_argument(
+    "--like",
+    type=command.path,
+    metavar="DIR",
+    help="classes, persons, layout and options of a data set that exists; clips"
+    " without a split are test clips",
   )
   parser.add_argument(
     "--out",
@@ -104,23 +139,28 @@ def main(argv: list[str] | None = None) -> None:
     " numbers, from 0 on",
   )
   parser.add_argument(
+    "--segments",
+    type=command.path,
+    help="CSV of file, first, last, label and perhaps split: the clips are"
+    " these frames of the files, from 0 on, the last one included",
+  )
+  parser.add_argument(
     "--max_persons",
-    type=int,
+    type=_count(1),
     help="of more persons, keep those that move most",
   )
   parser.add_argument(
     "--empty_frames",
     choices=absent.EMPTY_FRAMES,
-    default="keep",
     help="frames in which nobody is seen: keep them, drop them, or interpolate"
-    " them from the frames around (default: %(default)s)",
+    " them from the frames around (default: keep)",
   )
   parser.add_argument(
     "--fill_gaps",
-    type=int,
-    default=0,
+    type=_count(0),
     metavar="FRAMES",
-    help="interpolate joints that are absent for at most so many frames",
+    help="interpolate joints that are absent for at most so many frames"
+    " (default: 0)",
   )
   parser.add_argument(
     "--skip_broken",
@@ -131,30 +171,44 @@ def main(argv: list[str] | None = None) -> None:
     "--overwrite", action="store_true", help="replace the data set at --out"
   )
   args = parser.parse_args(argv)
-  if args.max_persons is not None and args.max_persons < 1:
-    raise errors.ConfigError(f"--max_persons {args.max_persons} is below 1")
-  if args.fill_gaps < 0:
-    raise errors.ConfigError(f"--fill_gaps {args.fill_gaps} is below 0")
-  options = reader.Options(
-    layout=skeletons.get(str(args.layout)),
-    class_names=labels.read_names(args.names) if args.names else None,
-    max_persons=args.max_persons,
-    empty_frames=args.empty_frames,
-    fill_gaps=args.fill_gaps,
-  )
-  convert(
-    args.raw,
-    args.out,
-    options,
-    skip_broken=args.skip_broken,
-    overwrite=args.overwrite,
-  )
+  if args.like and args.names:
+    raise errors.ConfigError("--like has the class names: leave out --names")
+  return args
 
 
-def _pad(skeleton, num_persons):
-  """Adds zeros for absent persons."""
-  added = num_persons - skeleton.shape[1]
-  return np.pad(skeleton, [(0, 0), (0, added), (0, 0), (0, 0)])
+def _count(least):
+  """Returns a parser of whole numbers that refuses those below `least`."""
+
+  def parse(text):
+    if int(text) < least:
+      raise argparse.ArgumentTypeError(f"{text} is below {least}")
+    return int(text)
+
+  return parse
+
+
+def _drop_crowds(found, num_persons):
+  """Moves clips of more persons to the problems."""
+  clips, found.clips = found.clips, []
+  for clip in clips:
+    persons = clip.skeleton.shape[1]
+    if persons <= num_persons:
+      found.clips.append(clip)
+      continue
+    found.problems.append(
+      f"{clip.name}: {persons} persons, but --like has {num_persons}; add"
+      f" --max_persons {num_persons}"
+    )
+
+
+def _make_pairs(clips, class_names, num_persons):
+  """Yields the cell and the record of each clip."""
+  numbers = {name: label for label, name in enumerate(class_names)}
+  for clip in clips:
+    # Zeros stand for absent persons.
+    added = num_persons - clip.skeleton.shape[1]
+    skeleton = np.pad(clip.skeleton, [(0, 0), (0, added), (0, 0), (0, 0)])
+    yield clip.split, tfrecord.Clip(clip.name, numbers[clip.label], skeleton)
 
 
 if __name__ == "__main__":

@@ -107,4 +107,4 @@ def test_a_conversion_in_an_ascii_locale(tmp_path):
   assert (done.returncode, done.stderr) == (0, "")
   name, label, note = done.stdout.split(" ", 2)
   assert (name, label) == (ascii("käse"), ascii("走路"))
-  assert note.startswith(ascii("'ü' is exactly zero in all frames")[:-1])
+  assert note.startswith(ascii("'ü' at exactly zero in all frames")[:-1])

@@ -16,11 +16,19 @@ from data_prep.clips import (
   clip_file,
   labels,
   origin,
+  segments,
   skeleton_array,
 )
 from sgcl_jax import errors, skeletons
 
 SPLITS = ("train", "val", "test")
+# Notes of this kind about several joints are shown as one.
+ZERO = " at exactly zero "
+# A note that means something only if all clips have it.
+SCORES = (
+  "z lies in 0 to 1, x and y do not; if it is a score, the layout has 2"
+  " dimensions"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Options:
     max_persons: How many persons are kept, those that move most; None for all.
     empty_frames: See `absent.treat_empty`.
     fill_gaps: See `absent.fill_gaps`.
+    cuts: See `segments.read`; None if a file is a clip.
+    split: Split of clips that name none; None if they must.
   """
 
   layout: skeletons.Skeleton
@@ -40,6 +50,8 @@ class Options:
   max_persons: int | None = None
   empty_frames: str = "keep"
   fill_gaps: int = 0
+  cuts: Mapping[str, Sequence[segments.Segment]] | None = None
+  split: str | None = None
 
 
 class Clip(NamedTuple):
@@ -98,6 +110,8 @@ def make_clip(name: str, content: Mapping[str, Any], options: Options) -> Clip:
     content: Has the keys `skeleton`, `label` and `split`.
     options: How.
   """
+  if options.split is not None:
+    content = {"split": options.split, **content}
   _check_keys(content, ("skeleton", "label", "split"))
   split = str(content["split"])
   if split not in SPLITS:
@@ -132,10 +146,11 @@ def prepare(
   """
   layout = options.layout
   notes = [
-    f"{joint!r} is exactly zero in {which} frames, taken for a position"
-    " (absent is NaN)"
+    f"{joint!r}{ZERO}in {which} frames, taken for a position (absent is NaN)"
     for joint, which in skeleton_array.find_zeros(skeleton, layout).items()
   ]
+  if _may_hold_scores(skeleton, layout):
+    notes.append(SCORES)
   if options.max_persons is not None:
     skeleton = absent.keep_moving(
       skeleton, options.max_persons, layout.dimensions
@@ -188,9 +203,15 @@ def read_all(raw: pathlib.Path, options: Options) -> Found:
           f"another file of the name {name}, after {first[name]}"
         )
       first[name] = path
-      found.clips.append(make_clip(name, content, options))
     except errors.DataError as error:
       found.problems.append(f"{path}: {error}")
+      continue
+    if options.cuts is not None and name not in options.cuts:
+      found.passed["without a segment"] += 1
+      continue
+    _add_clips(found, path, name, content, options)
+  if options.cuts is not None:
+    found.problems += segments.find_missing(options.cuts, first)
   if not found.clips and not found.problems:
     raise errors.DataError(
       f"{raw} holds no .npz or .json file of a clip: pass the directory of the"
@@ -200,8 +221,31 @@ def read_all(raw: pathlib.Path, options: Options) -> Found:
   return found
 
 
+def _add_clips(found, path, name, content, options):
+  """Adds the clip of a file, or those of its segments, or what is wrong."""
+  if options.cuts is None:
+    parts = {name: None}
+  else:
+    parts = {part.rename(name): part for part in options.cuts[name]}
+  for clip_name, part in parts.items():
+    try:
+      own = content if part is None else part.cut(name, content)
+      found.clips.append(make_clip(clip_name, own, options))
+    except errors.DataError as error:
+      where = path if part is None else f"{path}, segment {clip_name}"
+      found.problems.append(f"{where}: {error}")
+
+
 def _check_keys(content: Mapping[str, Any], keys: Sequence[str]) -> None:
   missing = [key for key in keys if key not in content]
   if missing:
     verb = "is" if len(missing) == 1 else "are"
     raise errors.DataError(f"{', '.join(missing)} {verb} missing")
+
+
+def _may_hold_scores(skeleton, layout):
+  if layout.dimensions == 2:
+    return False
+  low, high = np.nanmin(skeleton, (0, 1, 2)), np.nanmax(skeleton, (0, 1, 2))
+  inside = (low >= 0) & (high <= 1)
+  return bool(inside[2] and not inside[:2].any())

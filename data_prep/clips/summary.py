@@ -2,6 +2,7 @@
 """What a conversion of your own skeletons found, printed and as JSON."""
 
 import collections
+import itertools
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -73,14 +74,18 @@ def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
   for notice in _find_notices(report):
     print(f"notice  {notice}")
   print(f"wrote   {out} (details: {problems.REPORT})")
-  clips = [counts.get("train", 0) for counts in classes.values()]
+  print(f"next    {_make_command(report, out)}")
+
+
+def _make_command(report, out):
+  """Returns the command that trains, or evaluates where nothing trains."""
+  data = f"--config.data.dir={shlex.quote(str(out))}"
+  clips = [counts.get("train", 0) for counts in report["classes"].values()]
+  if not any(clips):
+    return f"python -m sgcl_jax.main --mode=evaluate --workdir RUN {data}"
   option, fields = common.suggest(clips)
-  words = [
-    f"python -m sgcl_jax.main --config configs/ctrgcn_custom.py{option}",
-    f"--config.data.dir={shlex.quote(str(out))}",
-    *fields,
-  ]
-  print(f"next    {' '.join(words)}")
+  words = [f"--config configs/ctrgcn_custom.py{option}", data, *fields]
+  return f"python -m sgcl_jax.main {' '.join(words)}"
 
 
 def _find_notices(report):
@@ -92,8 +97,29 @@ def _find_notices(report):
     if missing:
       what = "training" if split == "train" else split
       yield f"no {what} clip of {', '.join(map(repr, missing))}"
-  counts = problems.count_notes(report["unusual"].values())
-  for note, count in counts.items():
+  counts = collections.Counter(itertools.chain(*report["unusual"].values()))
+  if counts[reader.SCORES] < report["clips"]:
+    del counts[reader.SCORES]
+  for note, count in _join_joints(counts).items():
     yield f"{count:,} clip{'s' if count > 1 else ''}: {note}"
   if report["broken"]:
     yield f"{len(report['broken']):,} broken files are left out"
+
+
+def _join_joints(counts):
+  """Makes one note of those that say the same of several joints."""
+  joints, joined = {}, {}
+  for note, count in counts.items():
+    joint, verb, rest = note.partition(reader.ZERO)
+    if verb:
+      joints.setdefault(rest, {})[joint] = count
+    else:
+      joined[note] = count
+  for rest, found in joints.items():
+    joined[f"{_shorten([*found])}{reader.ZERO}{rest}"] = max(found.values())
+  return joined
+
+
+def _shorten(names, most=5):
+  more = f" and {len(names) - most} more" if len(names) > most else ""
+  return ", ".join(names[:most]) + more

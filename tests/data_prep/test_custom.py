@@ -16,6 +16,7 @@ from sgcl_jax import (
   errors,
   evaluate,
   experiment,
+  input_pipeline,
   skeletons,
   state,
   train,
@@ -259,8 +260,8 @@ def test_poses_relative_to_a_root(layout, tmp_path):
   first = read(tmp_path / "a.npz", layout())
   expected = clip - clip[0, 0, 0]
   np.testing.assert_allclose(first.skeleton, expected, atol=1e-6)
-  (note,) = problems.count_notes([first.notes])  # As it is printed.
-  assert note.startswith("'wrist' is exactly zero in all frames")
+  (note,) = problems.count_notes([first.notes])  # As held data print it.
+  assert note.startswith("'wrist' at exactly zero in all frames")
   write_clip(tmp_path / "b.npz", first.skeleton)
   second = read(tmp_path / "b.npz", layout())
   np.testing.assert_array_equal(second.skeleton, first.skeleton)
@@ -338,6 +339,98 @@ def test_persons_and_gaps(raw, layout, tmp_path):
   for option in ("--max_persons=0", "--fill_gaps=-1"):
     with pytest.raises(errors.ConfigError, match="is below"):
       convert(raw, layout(), tmp_path / "out", option)
+
+
+def test_segments_of_recordings(raw, layout, tmp_path, capsys):
+  clip = make_clip(0, num_frames=30)
+  table = tmp_path / "table.csv"
+  lines = ["clip_01.json,3,4,wave,train", "clip_02.json,0,8,wave,test"]
+  lines += ["long.json,5,9,turn,train", "long.json,20,29,wave,test"]
+  table.write_text("\n".join(["file,first,last,label,split", *lines]))
+  with pytest.raises(errors.DataError) as error:
+    convert(raw, layout(), tmp_path / "out", "--segments", table)
+  assert "long: no such file, but 2 segments of it" in str(error.value)
+  (raw / "long.json").write_text(json.dumps({"skeleton": clip.tolist()}))
+  convert(raw, layout(), tmp_path / "out", "--segments", table)
+  out = capsys.readouterr().out
+  assert "clips   4 of 2 classes" in out
+  assert "left    38 other files (38 without a segment)" in out
+  clips = input_pipeline.load(tmp_path / "out", "test")
+  assert [*clips.names] == ["clip_02_000000_000008", "long_000020_000029"]
+  expected = clip[20:] - clip[20, 0, 0]
+  np.testing.assert_allclose(clips.frames[9:], expected, atol=1e-6)
+  table.write_text(table.read_text().replace("20,29", "20,30"))
+  with pytest.raises(errors.DataError) as error:
+    convert(raw, layout(), tmp_path / "out", "--segments", table, "--overwrite")
+  message = "segment long_000020_000030: last is 30, but long has 30 frames"
+  assert message in str(error.value)
+
+
+def test_recordings_like_those_of_another_set(raw, layout, tmp_path, capsys):
+  """Classes, persons, layout and options of the set; test clips alone."""
+  write_clip(raw / "two.npz", make_clip(99, persons=2))
+  convert(raw, layout(), tmp_path / "set", "--fill_gaps=2")
+  new = tmp_path / "new"
+  new.mkdir()
+  clip = make_clip(5)
+  clip[4, 0, 1] = np.nan
+  np.savez(new / "a.npz", skeleton=clip, label="wave")
+  capsys.readouterr()
+
+  def convert_like(out, *args):
+    args = ["--raw", new, "--like", tmp_path / "set", "--out", out, *args]
+    custom.main([str(arg) for arg in args])
+
+  convert_like(tmp_path / "out")
+  out = capsys.readouterr().out
+  assert "--mode=evaluate --workdir RUN --config.data.dir=" in out
+  clips = input_pipeline.load(tmp_path / "out", "test")
+  train_clips = input_pipeline.load(tmp_path / "set", "train")
+  assert clips.class_names == train_clips.class_names == ("point at", "wave")
+  assert clips.metadata == train_clips.metadata
+  assert clips.frames.shape == (9, 2, 4, 3) and [*clips.labels] == [1]
+  assert clips.frames[4, 0, 1].all()  # The gap is filled as there.
+  write_clip(new / "b.npz", make_clip(0, persons=3))
+  write_clip(new / "c.npz", make_clip(0), label="jump")
+  np.savez(new / "d.npz", skeleton=clip)
+  with pytest.raises(errors.DataError) as error:
+    convert_like(tmp_path / "out", "--overwrite")
+  for message in (
+    "b: 3 persons, but --like has 2; add --max_persons 2",
+    "c.npz: label is 'jump', which is no known class",
+    "d.npz: label is missing",
+  ):
+    assert message in str(error.value)
+  (new / "c.npz").unlink()
+  (new / "d.npz").unlink()
+  convert_like(tmp_path / "out", "--overwrite", "--max_persons=2")
+  with pytest.raises(errors.ConfigError, match="leave out --names"):
+    convert_like(tmp_path / "out", "--names=x")
+  with pytest.raises(errors.DataError, match="no data set"):
+    custom.main(["--raw", str(new), "--like", str(new)])
+  with pytest.raises(errors.ConfigError, match="--layout --like is required"):
+    custom.main(["--raw", str(new)])
+
+
+def test_what_looks_like_another_mistake_is_noticed(layout, tmp_path, capsys):
+  """Scores in 3D; joints that are 0; one line for all of them."""
+  raw = tmp_path / "raw"
+  raw.mkdir()
+  for i in range(3):
+    clip = 100 * make_clip(i)
+    clip[..., 2] = 0.5
+    clip[:, 0, 1] = clip[:, 0, 2] = clip[0, 0, 3] = 0
+    write_clip(raw / f"{i}.npz", clip, split="test" if i else "train")
+  convert(raw, layout(), tmp_path / "out")
+  lines = capsys.readouterr().out.splitlines()
+  notices = [line[8:] for line in lines if line.startswith("notice")]
+  assert notices == [
+    f"3 clips: {reader.SCORES}",
+    "3 clips: 'elbow', 'wrist' at exactly zero in all frames, taken for a position"
+    " (absent is NaN)",
+    "3 clips: 'hand' at exactly zero in some frames, taken for a position (absent is"
+    " NaN)",
+  ]
 
 
 @pytest.mark.parametrize("module", [ctrgcn_custom, agcn_custom, infogcn_custom])
