@@ -43,8 +43,9 @@ def convert(
   if num_persons is not None:
     _drop_crowds(found, num_persons)
   if found.problems and not (skip_broken and found.clips):
-    remedy = f"; --skip_broken lists them in {problems.REPORT}"
-    raise errors.DataError(problems.describe(found.problems, details=remedy))
+    remedy = "--skip_broken converts the others and lists all broken ones in"
+    details = f"; {remedy} {problems.REPORT}" if found.clips else ""
+    raise errors.DataError(problems.describe(found.problems, details=details))
   splits = {clip.split for clip in found.clips}
   for split in ("train", "test"):
     if num_persons is None and split not in splits:
@@ -180,6 +181,8 @@ def _count(least):
   """Returns a parser of whole numbers that refuses those below `least`."""
 
   def parse(text):
+    if not text.removeprefix("-").isdecimal():
+      raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     if int(text) < least:
       raise argparse.ArgumentTypeError(f"{text} is below {least}")
     return int(text)

@@ -336,8 +336,12 @@ def test_persons_and_gaps(raw, layout, tmp_path):
   expected[9, 0, 3] = (expected[8, 0, 3] + expected[10, 0, 3]) / 2
   expected -= expected[0, 0, 0]
   np.testing.assert_allclose(found.skeleton, expected, rtol=1e-4, atol=1e-4)
-  for option in ("--max_persons=0", "--fill_gaps=-1"):
-    with pytest.raises(errors.ConfigError, match="is below"):
+  for option, message in (
+    ("--max_persons=0", "0 is below 1"),
+    ("--fill_gaps=-1", "-1 is below 0"),
+    ("--fill_gaps=x", "'x' is no whole number"),
+  ):
+    with pytest.raises(errors.ConfigError, match=message):
       convert(raw, layout(), tmp_path / "out", option)
 
 
