@@ -29,6 +29,11 @@ def get_splits(cell: str) -> tuple[str, ...]:
   return tuple(f"{protocol}_{part}" for protocol, part in pairs)
 
 
+def get_protocol(split: str) -> str:
+  """Returns the protocol of a split, "" for `train`, `val` and `test`."""
+  return split.rpartition("_")[0]
+
+
 def find_cells(split: str, cells: Iterable[str]) -> list[str]:
   """Returns the cells that make up a split, sorted; none if it is unknown.
 

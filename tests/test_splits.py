@@ -30,3 +30,13 @@ def test_other_names_stand_for_themselves():
 def test_cells_and_splits_are_inverse():
   for cell in CELLS:
     assert splits.make_cell(*splits.get_splits(cell)) == cell
+
+
+def test_protocols():
+  names = ("xsub_train", "xset_test", "train", "val")
+  assert [splits.get_protocol(name) for name in names] == [
+    "xsub",
+    "xset",
+    "",
+    "",
+  ]

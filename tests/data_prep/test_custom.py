@@ -453,12 +453,14 @@ def test_the_configs_take_the_layout_of_the_data(
 
 
 def test_a_run_and_its_evaluation(raw, layout, tmp_path):
+  for i in range(40, 44):
+    write_clip(raw / f"clip_{i}.npz", make_clip(i), split="val")
   convert(raw, layout(), tmp_path / "out")
 
-  def config():
+  def config(test_split="test"):
     config = ctrgcn_custom.get_config()
     fields = {**TINY, "data.dir": str(tmp_path / "out"), "optim.num_epochs": 1}
-    fields |= {"contrast.num_hard_negatives": 4}
+    fields |= {"contrast.num_hard_negatives": 4, "data.test_split": test_split}
     fields |= {"contrast.num_random_negatives": 4}
     config.update_from_flattened_dict(fields)
     return experiment.make(config)
@@ -466,6 +468,9 @@ def test_a_run_and_its_evaluation(raw, layout, tmp_path):
   summary = train.run(config(), tmp_path / "run")
   assert summary["num_clips"] == 8
   assert evaluate.run(config(), tmp_path / "run") == summary
+  validated = evaluate.run(config("val"), tmp_path / "run")
+  assert validated["num_clips"] == 4
+  assert validated["scores"].startswith("evaluations/out_val_joint_")
   text = json.loads((tmp_path / "run" / "config.json").read_text())["skeleton"]
   assert skeletons.get(text).joints == tuple(ARM["joints"])
   for path in raw.rglob("clip_*"):  # The same clips under other names.
