@@ -428,12 +428,11 @@ def test_what_looks_like_another_mistake_is_noticed(layout, tmp_path, capsys):
   convert(raw, layout(), tmp_path / "out")
   lines = capsys.readouterr().out.splitlines()
   notices = [line[8:] for line in lines if line.startswith("notice")]
+  zero, position = "at exactly zero in", "taken for a position (absent is NaN)"
   assert notices == [
     f"3 clips: {reader.SCORES}",
-    "3 clips: 'elbow', 'wrist' at exactly zero in all frames, taken for a position"
-    " (absent is NaN)",
-    "3 clips: 'hand' at exactly zero in some frames, taken for a position (absent is"
-    " NaN)",
+    f"3 clips: 'elbow', 'wrist' {zero} all frames, {position}",
+    f"3 clips: 'hand' {zero} some frames, {position}",
   ]
 
 
