@@ -89,7 +89,10 @@ def _read_names(content, key, known=None):
     if names.count(name) > 1:
       raise errors.ConfigError(f"{name!r} is named twice in {key}")
     if known is not None and name not in known:
-      raise errors.ConfigError(f"{name!r} in {key} is not one of the joints")
+      kept = " that are kept" if key in ("center", "root") else ""
+      raise errors.ConfigError(
+        f"{name!r} in {key} is not one of the joints{kept}"
+      )
   return names
 
 

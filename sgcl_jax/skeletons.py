@@ -152,7 +152,7 @@ def parse(text: str, source: str) -> Skeleton:
   """
   try:
     content = json.loads(text.removeprefix("\ufeff"))
-  except ValueError as error:
+  except (RecursionError, ValueError) as error:
     raise errors.ConfigError(f"{source} is no JSON: {error}") from error
   try:
     return _parse(content)
@@ -209,7 +209,8 @@ def get(skeleton: str | Skeleton) -> Skeleton:
   name = layouts.ALIASES.get(skeleton, skeleton)
   if name not in LAYOUTS:
     raise errors.ConfigError(
-      f"unknown skeleton {skeleton!r}; known: {', '.join(LAYOUTS)}, or the path"
-      " of a layout file *.json"
+      f"unknown skeleton {skeleton!r}; known:"
+      f" {', '.join((*LAYOUTS, *layouts.ALIASES))}, or the path of a layout"
+      " file *.json"
     )
   return LAYOUTS[name]

@@ -111,6 +111,8 @@ def test_get():
   assert skeletons.get(skeletons.UCLA) is skeletons.UCLA
   with pytest.raises(ValueError, match="unknown skeleton 'coco'; known: ntu"):
     skeletons.get("coco")
+  with pytest.raises(ValueError, match="azure32, kinect25, kinect20, or the"):
+    skeletons.get("layout.txt")
 
 
 @pytest.mark.parametrize("name", skeletons.LAYOUTS)
@@ -217,7 +219,10 @@ def test_a_base_without_some_joints():
   ("changes", "message"),
   [
     ({"bones": [["elbow", "knee"]]}, "'knee' in bones is not one of the joi"),
-    ({"center": "hip"}, "'hip' in center is not one of the joints"),
+    (
+      {"center": "hip"},
+      "'hip' in center is not one of the joints that are kept",
+    ),
     ({"center": []}, "center is empty"),
     ({"center": ["wrist", "wrist"]}, "'wrist' is named twice in center"),
     ({"bones": ARM["bones"][:2]}, "no bones lead from 'shoulder' to 'hand'"),
@@ -250,7 +255,7 @@ def test_a_base_without_some_joints():
     ({"base": "coco17"}, "joints and base exclude each other"),
     ({"base": "coco", "joints": ...}, "base is 'coco', not one of ntu"),
     ({"base": ["coco17"], "joints": ...}, r"base is \['coco17'\], not one"),
-    ({"keep": ["elbow"]}, "'shoulder' in center is not one of the joints"),
+    ({"keep": ["elbow"]}, "'shoulder' in center is not one of the joints that"),
     ({"root": ["hand", "wrist"]}, "root holds .*, which is no name"),
     ({"computed": ["neck"]}, "computed is .*, not an object"),
     ({"computed": {"hand": ["wrist"]}}, "'hand' in computed is one of the"),
@@ -289,6 +294,7 @@ def test_files(tmp_path):
     (b"\xff\xfe{", "arm.json is no UTF-8 text"),
     (b"{", "arm.json is no JSON"),
     (b"[]", "arm.json: a layout is a JSON object"),
+    (b"[" * 100_000, "arm.json is no JSON"),
   ):
     path.write_bytes(data)
     with pytest.raises(errors.ConfigError, match=message):

@@ -193,6 +193,13 @@ def test_infogcns_joints_are_the_joints(name):
     np.testing.assert_array_equal(matrix, np.eye(layout.num_joints))
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_any_layout_by_name(name):
+  for skeleton in (*skeletons.LAYOUTS, "kinect20"):
+    found = make(name, skeleton=skeleton).skeleton
+    assert found == skeletons.get(skeleton)
+
+
 def test_infogcns_bones_are_those_of_the_transform():
   """Scores of 2D joints too: their mean, where the others' are differences."""
   layout = skeletons.get("coco17")
