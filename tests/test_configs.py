@@ -132,7 +132,8 @@ def test_a_stream_and_a_k_that_contradict(modality, k):
 def test_infogcn_wants_aligned_bodies(config, make_data):
   config = config.get_config()
   config.update(skeleton="ucla", num_persons=1)
-  config.data.dir = str(make_data({"xsub_train_xview_train": 3}))
+  cells = {"xsub_train_xview_train": 3}
+  config.data.dir = str(make_data(cells, num_classes=config.num_classes))
   with pytest.raises(errors.DataError, match="are not aligned.*--align --out"):
     experiment.make(config).source.load_train()
   config.data.require_aligned = False
