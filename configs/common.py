@@ -231,7 +231,7 @@ def ucla(config: ConfigDict, modality: str) -> None:
   )
   config.batch_size = 16
   config.contrast.rows_per_class = 342  # Sec. 4.2.
-  # Ours: the released scripts give no temperature for NW-UCLA.
+  # The default of the released code: its scripts for NW-UCLA set none.
   config.contrast.temperature = 0.8
 
 
