@@ -25,6 +25,8 @@ from ml_collections import ConfigDict
 import sgcl_jax
 from sgcl_jax import config_file, errors, fields, paths
 
+# JAX's error begins with this when a device has too little memory.
+EXHAUSTED = "RESOURCE_EXHAUSTED"
 # Printed after a Ctrl-C by commands that can be resumed.
 RESUMABLE = "interrupted; the same command goes on from here"
 
@@ -57,6 +59,13 @@ def run(
     _fail(str(error))
   except OSError as error:
     _fail(describe(error))
+  except (MemoryError, RuntimeError) as error:  # JAX raises the second.
+    if isinstance(error, RuntimeError) and EXHAUSTED not in str(error):
+      raise
+    _fail(
+      f"out of memory ({_in_one_line(error)[:200]}); lower config.batch_size or"
+      " config.eval_batch_size, or set --config.model.remat=true"
+    )
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)

@@ -49,10 +49,10 @@ def _is_number(x):
   return isinstance(x, float) or _is_whole(x)
 
 
-def _count(low):
+def _count(low, high=MOST):
   return Range(
-    f"a whole number from {low} to {MOST:,}",
-    lambda x: _is_whole(x) and low <= x <= MOST,
+    f"a whole number from {low} to {high:,}",
+    lambda x: _is_whole(x) and low <= x <= high,
   )
 
 
@@ -115,7 +115,7 @@ RANGES = {
   "backbone": TEXT,
   "skeleton": _open(TEXT),
   "num_classes": _open(_count(2)),
-  "num_persons": _open(_count(1)),
+  "num_persons": _open(_count(1, 1_000)),
   "matmul_precision": PRECISION,
   "init_from": _open(TEXT),
   "gcl": SWITCH,
@@ -125,7 +125,7 @@ RANGES = {
   "save_every_minutes": _open(ABOVE_0),
   "keep_every_epochs": _open(_count(1)),
   "model.graph_block": _open(_count(0)),
-  "model.width": _open(_count(1)),
+  "model.width": _open(_count(1, 10_000)),
   "model.dropout": _open(BELOW_1),
   "model.dtype": _open(_one_of("float32", "bfloat16", "float16")),
   "model.remat": _open(SWITCH),
@@ -154,7 +154,7 @@ RANGES = {
   "optim.clip_norm": _open(ABOVE_0),
   "optim.freeze": _open(_one_of("backbone")),
   **{f"contrast.{k}": _one_of(*v) for k, v in switches.CHOICES.items()},
-  "contrast.features": _count(1),
+  "contrast.features": _count(1, 10_000),
   "contrast.margin": AT_LEAST_0,
   "contrast.rows_per_class": _count(1),
   "contrast.momentum": SHARE,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 import sgcl_jax
@@ -185,6 +186,12 @@ def test_backbones_that_cannot_be_imported(write_backbone):
     (FileNotFoundError(2, "No such file", "x"), 1, "error: x: no such file"),
     (OSError(28, "No space left"), 1, "error: no space left\n"),
     (OSError("odd"), 1, "error: odd\n"),
+    (MemoryError(), 1, "error: out of memory (MemoryError); lower config.ba"),
+    (
+      jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9\nbytes"),
+      1,
+      "error: out of memory (RESOURCE_EXHAUSTED: 9 bytes); lower",
+    ),
     (KeyboardInterrupt(), 130, "interrupted\n"),
   ],
 )
