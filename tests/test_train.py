@@ -406,6 +406,24 @@ def test_a_damaged_or_missing_checkpoint_is_named(finished, tmp_path, tiny):
     evaluate.run(tiny(), copy)
 
 
+def test_missing_arrays_are_one_line(finished, tmp_path, tiny, capfd):
+  """Orbax prints a traceback for each array that it still waits for."""
+  copy = tmp_path / "copy"
+  shutil.copytree(finished, copy)
+  step = 3 * STEPS_PER_EPOCH
+  model = copy / "checkpoints" / str(step) / "model"
+  for path in (model / "d", model / "ocdbt.process_0" / "d"):
+    shutil.rmtree(path)
+  with pytest.raises(errors.CheckpointError) as caught:
+    evaluate.run(tiny(), copy)
+  assert "remove it to go on from an older one" in str(caught.value)
+  assert "spec" not in str(caught.value) and "\n" not in str(caught.value)
+  shutil.rmtree(copy / "checkpoints" / str(2 * STEPS_PER_EPOCH))
+  with pytest.raises(errors.CheckpointError, match="it is the only one"):
+    evaluate.run(tiny(), copy)
+  assert "Event loop" not in capfd.readouterr().err
+
+
 def test_a_checkpoint_of_another_version_is_only_evaluated(
   finished, tmp_path, tiny
 ):

@@ -10,6 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from sgcl_jax import errors, paths, state
+from sgcl_jax.runs import event_loops
 
 TrainState = state.TrainState
 
@@ -154,13 +155,25 @@ class Checkpoints:
     if step is None:
       raise errors.CheckpointError(f"no checkpoint in {self.path}; train first")
     try:
-      return self._manager.restore(step, args=ocp.args.Composite(**items))
+      with event_loops.patient():
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
     except Exception as error:  # Orbax raises bare Exceptions on damage.
-      reason = (str(error) or type(error).__name__).splitlines()[0]
+      others = len(self._manager.all_steps()) - 1
+      remedy = (
+        "remove it to go on from an older one"
+        if others
+        else "it is the only one: train again in another --workdir"
+      )
       raise errors.CheckpointError(
-        f"{self.path / str(step)} cannot be restored ({reason}); remove it to"
-        " go on from an older one"
+        f"{self.path / str(step)} cannot be restored ({_summarize(error)});"
+        f" {remedy}"
       ) from error
+
+
+def _summarize(error):
+  """Returns the beginning of Orbax's text, which goes on with its settings."""
+  text = (str(error) or type(error).__name__).splitlines()[0]
+  return text.split(" [")[0].rstrip(": ")
 
 
 def read_metadata(workdir: str | os.PathLike) -> dict[str, Any] | None:
