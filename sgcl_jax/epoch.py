@@ -2,14 +2,19 @@
 """The steps of one epoch, their record and what the terminal shows of them."""
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tqdm
 
 from sgcl_jax import errors, experiment, input_pipeline, state
 from sgcl_jax.runs import record
+
+# A training that learns is above this multiple of chance after a fifth of its
+# epochs.
+COLLAPSED = 1.5
 
 
 class Epoch:
@@ -37,6 +42,7 @@ class Epoch:
     self._schedule = parts.schedule
     self._epoch = number
     self._recorder = recorder
+    self._remedy = parts.optimizer.remedy()
     self._steps_per_epoch = parts.source.num_steps(num_clips)
     self._rate = float(parts.schedule.rates()[number])
     self._start = time.monotonic()
@@ -137,6 +143,20 @@ class Epoch:
     parts += [f"lr {self._rate:g}", f"{rate:,.3g} clips/s"]
     return "  ".join([*parts, f"{tqdm.tqdm.format_interval(left)} left"])
 
+  def notices(self) -> list[str]:
+    """Returns a line if a fifth of the training has passed without learning."""
+    chance = 1 / self._source.num_classes
+    accuracy = self._sums["accuracy"] / self.num_steps
+    is_time = self._epoch + 1 == math.ceil(self._schedule.num_epochs / 5)
+    if not is_time or accuracy > COLLAPSED * chance:
+      return []
+    return [
+      f"after epoch {self._epoch + 1} of {self._schedule.num_epochs} the"
+      f" training accuracy is {accuracy * 100:.1f} %, less than {COLLAPSED}"
+      f" times chance ({chance * 100:.1f} %): the training has collapsed."
+      f" {self._remedy} may help, or another config.seed"
+    ]
+
   def _record(self, metrics):
     self.num_steps += 1
     step = self._epoch * self._steps_per_epoch + self.num_steps
@@ -146,8 +166,7 @@ class Epoch:
       if not math.isfinite(value):
         raise errors.TrainingError(
           f"step {step} (epoch {self._epoch + 1}): {name} is {value};"
-          f" {self._name_checkpoint()}. A lower config.optim.base_lr or a"
-          " longer config.optim.warmup_epochs may help"
+          f" {self._name_checkpoint()}. {self._remedy} may help"
         )
       self._sums[name] = self._sums.get(name, 0.0) + value
     self._contrast_terms = tuple(metrics.contrast_terms)
@@ -175,3 +194,9 @@ class Epoch:
     if "active_anchors" in mean:
       parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
     return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
+
+
+def print_notices(notices: Iterable[str]) -> None:
+  """Prints notices to the error stream, a line each."""
+  for notice in notices:
+    print(f"notice: {notice}", file=sys.stderr, flush=True)

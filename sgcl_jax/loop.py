@@ -84,6 +84,7 @@ class Loop:
     test = self._test(current, number)
     self._save(current, epoch=number + 1)
     print(progress.describe(test), flush=True)
+    epoch.print_notices(progress.notices())
     self.flag.check(f"saved after epoch {number + 1}; {AGAIN}")
     return current
 

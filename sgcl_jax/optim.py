@@ -105,6 +105,16 @@ class Sgd:
       return sgd
     return optax.partition({True: optax.set_to_zero(), False: sgd}, self.frozen)
 
+  def remedy(self) -> str:
+    """Returns what may help a training that diverges, as a subject."""
+    clip = "The option start=stable, which clips the gradient,"
+    if self.clip_norm is not None:
+      clip = f"A config.optim.clip_norm below {self.clip_norm:g},"
+    return (
+      f"{clip} a lower config.optim.base_lr or a longer"
+      " config.optim.warmup_epochs"
+    )
+
   def follow(
     self, schedule: Schedule, steps_per_epoch: int
   ) -> optax.GradientTransformation:

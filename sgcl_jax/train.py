@@ -4,13 +4,13 @@
 import contextlib
 import functools
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import optax
 
 from sgcl_jax import (
+  epoch,
   errors,
   evaluate,
   experiment,
@@ -62,8 +62,7 @@ def run(
     )
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
-  for notice in [*schedule.notices(), *source.notices(clips, test_clips)]:
-    print(f"notice: {notice}", file=sys.stderr, flush=True)
+  epoch.print_notices([*schedule.notices(), *source.notices(clips, test_clips)])
   plural = "s" if schedule.num_epochs > 1 else ""
   with workdir.claim(parts.record, directory), stop.listen() as flag:
     print(

@@ -47,6 +47,25 @@ def test_modalities_are_those_of_the_transform():
 
 
 @pytest.mark.parametrize("config", EXPERIMENTS)
+@pytest.mark.parametrize("start", ["auto", "reference"])
+def test_the_references_do_not_clip(config, start):
+  """Golden E holds their optimizer, see tests/test_optim.py."""
+  if start == "auto" and config is infogcn_ucla:
+    pytest.skip("InfoGCN was never released for NW-UCLA, and diverges there")
+  assert config.get_config(f"start={start}").optim.clip_norm is None
+
+
+@pytest.mark.parametrize(
+  ("config", "arg"),
+  [(infogcn_ucla, ""), (ctrgcn_ntu60, "start=stable")]
+  + [(config, "preset=short") for config in UCLA]
+  + [(config, "") for config in (agcn_custom, ctrgcn_custom, infogcn_custom)],
+)
+def test_a_stable_start_clips(config, arg):
+  assert config.get_config(arg).optim.clip_norm == common.STABLE_CLIP_NORM
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS)
 def test_the_papers_numbers(config):
   """Sec. 4.2 and the released configurations."""
   ucla, info = config in UCLA, "infogcn" in config.__name__

@@ -97,3 +97,58 @@ def test_a_schedule_that_the_training_does_not_reach_is_noticed(tiny):
     fields = command.load_config(str(path)).optim
     epochs = fields.num_epochs, fields.warmup_epochs, *fields.decay_epochs
     assert notices(*epochs) == [], path
+
+
+def test_the_gradient_is_clipped_before_the_weight_decay():
+  params = {"w": np.array([3, 4], np.float32)}
+  grads = {"w": np.array([6, 8], np.float32)}
+  for clip_norm, scale in ((1.0, 0.1), (20.0, 1.0), (None, 1.0)):
+    sgd = optim.Sgd(0.0, False, 0.5, clip_norm).make(1.0)
+    updates, _ = sgd.update(grads, sgd.init(params), params)
+    expected = -(scale * grads["w"] + 0.5 * params["w"])
+    np.testing.assert_allclose(updates["w"], expected, rtol=1e-6)
+
+
+def train_large_classifier(clip_norm):
+  """Returns loss and accuracy of a deep network after 60 steps at rate 0.1.
+
+  Its classifier is drawn as wide as for few classes: the first gradients are
+  large.
+  """
+  rng = np.random.default_rng(0)
+  labels = np.tile(np.arange(4), 16)
+  x = rng.normal(size=(4, 8))[labels] + 0.3 * rng.normal(size=(64, 8))
+  layers = [
+    rng.normal(size=(width, 32)) * (2 / width) ** 0.5
+    for width in (8, 32, 32, 32)
+  ]
+  params = [*layers, 2 * rng.normal(size=(32, 4))]
+
+  def loss_fn(params):
+    h = x
+    for kernel in params[:-1]:
+      h = jax.nn.relu(h @ kernel)
+    logits = h @ params[-1]
+    entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return entropy.mean(), (logits.argmax(-1) == labels).mean()
+
+  optimizer = optim.Sgd(0.9, True, 1e-4, clip_norm).make(0.1)
+
+  @jax.jit
+  def step(params, state):
+    (loss, accuracy), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    updates, state = optimizer.update(grads, state, params)
+    return optax.apply_updates(params, updates), state, loss, accuracy
+
+  params = jax.tree.map(lambda x: x.astype(np.float32), params)
+  state = optimizer.init(params)
+  for _ in range(60):
+    params, state, loss, accuracy = step(params, state)
+  return float(loss), float(accuracy)
+
+
+def test_clipping_saves_a_start_that_collapses():
+  loss, accuracy = train_large_classifier(None)
+  assert loss > 1.3 and accuracy == 0.25  # At chance, ln 4 = 1.386.
+  loss, accuracy = train_large_classifier(1.0)
+  assert loss < 0.01 and accuracy == 1.0

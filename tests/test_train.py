@@ -349,6 +349,19 @@ def test_a_run_starts_from_the_weights_of_another(finished, tmp_path, tiny):
       np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_training_that_does_not_learn_says_so(
+  tmp_path, tiny, capsys, clip_norm
+):
+  fields = {"optim.base_lr": 0.0, "optim.clip_norm": clip_norm}
+  train.run(tiny("gcl=false", **fields), tmp_path / "run")
+  printed = capsys.readouterr().err
+  assert printed.count("the training has collapsed") == 1
+  assert "after epoch 1 of 3 the training accuracy is" in printed
+  remedy = "start=stable" if clip_norm is None else "config.optim.clip_norm"
+  assert remedy in printed
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny):
   config = tiny(**{"optim.num_epochs": 2})
   train.run(tiny(**{"optim.num_epochs": 1}), tmp_path / "run")
