@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from data_prep.inspect import judge, measure
+from data_prep.quality import judge, measure
 from sgcl_jax import command, errors, input_pipeline, skeletons
 
 MOST_CLASSES = 12
@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _show(args):
   # Imported late: it needs matplotlib.
-  from data_prep.inspect import draw
+  from data_prep.quality import draw
 
   out = args.out or pathlib.Path(f"{pathlib.PurePath(args.show).name}.gif")
   layout = find_layout(input_pipeline.read_dataset_info(args.data))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep import check, records, tfrecord
-from data_prep.inspect import draw, judge, measure
+from data_prep.quality import draw, judge, measure
 from sgcl_jax import errors, skeletons
 
 CLASSES = ["wave", "kick"]

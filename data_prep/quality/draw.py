@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.inspect import measure
+from data_prep.quality import measure
 from sgcl_jax import errors, skeletons
 from sgcl_jax.runs import files
 

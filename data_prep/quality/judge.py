@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from data_prep.inspect import measure
+from data_prep.quality import measure
 from sgcl_jax import skeletons, splits
 
 Clips = Sequence[measure.Measured]
