@@ -210,7 +210,7 @@ def test_backbones_contrasts_and_streams(trained, tmp_path):
   text = (out / "table2.md").read_text()
   assert text in result.stdout
   off = "| ctrgcn_ucla xview joint, preset=short | off | 1, 2 | 62.50 | 3.54 |"
-  assert off in text and "| 94.6 |" in text
+  assert off in text and "| (94.6) |" in text
   assert "| ctrgcn_ucla xview 4S, preset=short | paper | 1, 2 | " in text
   assert "| paper | 2 and 2 | +5.00 |" in text and "p (McNemar)" in text
   found = read(out / "table2.csv")

@@ -4,24 +4,26 @@ r"""Keeps finished runs in a CSV.
 python -m sgcl_jax.results add runs/ctrgcn_ucla_xview_joint \
     --csv docs/results/nw_ucla.csv
 python -m sgcl_jax.results table --csv docs/results/nw_ucla.csv
+python -m sgcl_jax.results page
 
 `add` writes one line for each run. A run that is there already is replaced.
 nw_ucla_curves.csv beside it gets a line for each epoch. Where the score files
 exist, the streams of a seed are fused (J+B, 4S), and nw_ucla_pairs.csv gets
 McNemar's test of each run against the one without the contrast. `table` prints
-means over the seeds, differences with their intervals, and these tests.
+means over the seeds, differences with their intervals, and these tests. `page`
+writes docs/RESULTS.md from all tables of docs/results/ and its template.
 """
 
 from collections.abc import Sequence
 
 from sgcl_jax import command, errors
-from sgcl_jax.results import lines, store, table
+from sgcl_jax.results import lines, page, store, table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.results", __doc__)
-  parser.add_argument("action", choices=("add", "table"))
+  parser.add_argument("action", choices=("add", "table", "page"))
   parser.add_argument(
     "workdirs", type=command.workdir, nargs="*", metavar="WORKDIR"
   )
@@ -38,14 +40,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--revision",
     help="commit of the code, for runs that were not trained in a checkout",
   )
+  parser.add_argument(
+    "--docs",
+    type=command.path,
+    default="docs",
+    help="directory of the page (%(default)s)",
+  )
   parser.add_json("the table")
   args = parser.parse_args(argv)
-  if not args.csv or args.csv.suffix != ".csv":
-    raise errors.ConfigError("--csv is missing, as in --csv my_runs.csv")
   if bool(args.workdirs) != (args.action == "add"):
     raise errors.ConfigError(
-      "name the directories of finished runs after add, and none after table"
+      "name the directories of finished runs after add, and none after"
+      " table or page"
     )
+  if args.action == "page":
+    page.write(args.docs)
+    print(f"written: {args.docs / page.PAGE}")
+    return
+  if not args.csv or args.csv.suffix != ".csv":
+    raise errors.ConfigError("--csv is missing, as in --csv my_runs.csv")
   with command.messages(args.json):
     if args.action == "add":
       _add(args)

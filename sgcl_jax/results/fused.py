@@ -32,7 +32,8 @@ def fuse(runs: Sequence[lines.Line]) -> list[lines.Line]:
   """
   found = []
   alone = [line for line in runs if line["modality"] not in FUSIONS]
-  for group in _group(alone, ("modality",)):
+  names = [name for name in (*lines.GROUP, "seed") if name != "modality"]
+  for group in _group(alone, lambda line: [line[name] for name in names]):
     by_stream = {}
     for line in group:
       by_stream.setdefault(line["modality"], []).append(line)
@@ -58,7 +59,9 @@ def compare(runs: Sequence[lines.Line]) -> list[lines.Line]:
     DataError: If two score files do not match.
   """
   found = []
-  for group in _group(runs, ("contrast",)):
+  for group in _group(
+    runs, lambda line: (lines.find_baseline_key(line), line["seed"])
+  ):
     baselines = [line for line in group if line["contrast"] == "off"]
     if len(baselines) != 1 or not _has_scores(baselines[0]):
       continue
@@ -69,10 +72,7 @@ def compare(runs: Sequence[lines.Line]) -> list[lines.Line]:
   return found
 
 
-def _group(runs, ignored):
-  """Returns the runs by all that tells them apart, without some columns."""
-  names = [name for name in (*lines.GROUP, "seed") if name not in ignored]
-  key = lambda line: [line[name] for name in names]
+def _group(runs, key):
   groups = itertools.groupby(sorted(runs, key=key), key)
   return [list(group) for _, group in groups]
 

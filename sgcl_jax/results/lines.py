@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import statistics
+from typing import Any
 
 import numpy as np
 
@@ -141,6 +142,18 @@ def _find_revision(summary, given, directory):
       f"{directory} does not store the revision of the code: add --revision"
     )
   return given or ", ".join(stored)
+
+
+def find_baseline_key(line: dict[str, Any]) -> tuple[str, ...]:
+  """Returns what a run shares with the one without the contrast.
+
+  Args:
+    line: A dict with the columns `GROUP`; its contrast and the fields of the
+      contrast that it sets do not count.
+  """
+  rest = [x for x in line["overrides"].split() if not x.startswith("contrast.")]
+  names = [name for name in GROUP if name not in ("contrast", "overrides")]
+  return (*(line[name] for name in names), " ".join(rest))
 
 
 def identify(line: Line, found: scores.Scores) -> str:

@@ -85,7 +85,8 @@ def add(
   for place, table, fields in zip(
     find_paths(path), tables, FIELDS, strict=True
   ):
-    _write(place, table, fields)
+    if table or place.exists():
+      _write(place, table, fields)
   return replaced
 
 

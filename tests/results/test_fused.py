@@ -105,6 +105,18 @@ def test_pairs_with_and_without_the_contrast(add, make_streams):
   assert line["p"] == f"{expected['p']:.4g}"
 
 
+def test_fields_of_the_contrast_do_not_hide_the_baseline(add, make_run):
+  fields = {"contrast.margin": 0.5}
+  tables = add(
+    make_run("off", "gcl=false", right=10),
+    make_run("a", right=12),
+    make_run("b", right=14, **fields),
+  )
+  found = {line["overrides"]: line["only_run"] for line in tables.pairs}
+  epochs = "optim.num_epochs=2"
+  assert found == {epochs: "2", f"contrast.margin=0.5 {epochs}": "4"}
+
+
 def test_scores_of_other_clips_are_refused(add, make_run, tmp_path):
   joint, bone = make_run("a"), make_run("b", "modality=bone", right=12)
   path = bone / "scores" / "xview_bone.npz"

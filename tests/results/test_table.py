@@ -33,9 +33,13 @@ def make(contrast, seed, top1, **fields):
 
 RUNS = [
   *(make("paper", seed, x) for seed, x in ((1, 95.0), (2, 94.0), (3, 96.0))),
-  *(make("off", seed, x) for seed, x in ((1, 94.0), (2, 94.5))),
+  *(make("off", seed, x) for seed, x in ((1, 94.0), (2, 95.0))),
   make("released", 1, 93.0),
-  make("paper", 1, 96.5, modality="4S", overrides="data.window=32 seed=1"),
+  make("paper", 1, 96.5, modality="4S", overrides="data.window=32 a=1"),
+  # A second run of a seed counts with the first as one.
+  make("off", 2, 94.0, run="again"),
+  make("paper", 3, 95.5, run="again_with"),
+  make("paper", 3, 96.5, run="and_again"),
 ]
 
 
@@ -45,6 +49,8 @@ def test_rows_and_differences():
   assert (off["contrast"], off["paper"], off["seeds"]) == ("off", 94.6, [1, 2])
   assert (paper["mean"], paper["std"], paper["paper"]) == (95, 1, 95.1)
   assert (fused["modality"], fused["paper"], fused["std"]) == ("4S", 96.8, None)
+  assert (off["top1"], off["runs"], paper["runs"]) == ([94, 94.5], 3, 5)
+  assert off["full"] and not fused["full"]
   first, second = found["differences"]  # 4S has no baseline.
   expected = statistics.compare_seeds([95, 94, 96], [94, 94.5])
   assert {key: first[key] for key in expected} == expected
@@ -64,7 +70,7 @@ def test_what_is_printed(call_main, tmp_path):
   found = table.describe(store.read(path))
   low, high = found["rows"][1]["interval"]
   assert (
-    "| ctrgcn_ucla xview joint | paper | 1, 2, 3 | 95.00 | 1.00 |"
+    "| ctrgcn_ucla xview joint | paper | 1, 2, 3 (5 runs) | 95.00 | 1.00 |"
     f" {low:.2f} to {high:.2f} | 95.1 |"
   ) in result.stdout
   first = found["differences"][0]
@@ -73,9 +79,25 @@ def test_what_is_printed(call_main, tmp_path):
     f"| paper | 3 and 2 | +0.75 | {low:+.2f} to {high:+.2f} |"
     f" {first['p']:.2g} | +0.5 | {first['seeds_needed']} |"
   ) in result.stdout
-  assert "4S, data.window=32, seed=1 | paper | 1 | 96.50 |" in result.stdout
+  line = "4S, data.window=32, a=1 | paper | 1 | 96.50 |  |  | (96.8) |"
+  assert line in result.stdout and "in parentheses where" in result.stdout
   result = call_main(command_line.main, "table", "--csv", path, "--json")
   assert json.loads(result.stdout) == json.loads(json.dumps(found))
+
+
+def test_what_all_rows_share_is_said_once():
+  runs = [
+    make(contrast, seed, 90 + seed, preset="short", overrides=f"a=1 {more}b=2")
+    for contrast, more in (("off", ""), ("paper", "contrast.margin=1 "))
+    for seed in (1, 2)
+  ]
+  found = table.describe(store.Tables(runs, [], []))
+  # The fields of the contrast do not hide the baseline.
+  assert len(found["differences"]) == 1
+  text = table.format(found)
+  assert text.count("a=1") == 1 and "All with `a=1`, `b=2`." in text
+  assert "| ctrgcn_ucla xview joint, preset=short | off | 1, 2 |" in text
+  assert "joint, preset=short, contrast.margin=1 | paper | 1, 2 |" in text
 
 
 def test_pairs_are_printed():
