@@ -10,10 +10,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from data_prep.quality import judge, measure
-from sgcl_jax import command, errors, input_pipeline, skeletons
+from sgcl_jax import command, errors, input_pipeline, progress, skeletons
 
 MOST_CLASSES = 12
 # Data sets whose metadata name no layout.
@@ -36,7 +35,7 @@ def check(data: pathlib.Path) -> dict[str, Any]:
   layout = find_layout(info)
   class_names = info.features["label"].names
   num_clips = info.splits.total_num_examples
-  with tqdm.tqdm(total=num_clips, unit=" clips", disable=None) as bar:
+  with progress.bar(total=num_clips, unit="clips") as bar:
     clips = []
     for cell in sorted(info.splits):
       for clip in input_pipeline.read_clips(data, cell):

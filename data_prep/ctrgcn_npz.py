@@ -12,12 +12,11 @@ import pathlib
 import re
 
 import numpy as np
-import tqdm
 
 from data_prep import records, tfrecord
 from data_prep.held import clips, npz, summary
 from data_prep.ntu import actors, align, raw_set, skeleton_file
-from sgcl_jax import command, errors, skeletons
+from sgcl_jax import command, errors, progress, skeletons
 
 PARTS = ("train", "test")
 SHAPE = (actors.NUM_PERSONS, skeleton_file.NUM_JOINTS, 3)
@@ -213,7 +212,7 @@ def _read_clips(reader, protocol, options, unusual):
     num_clips = reader.describe(f"x_{part}").shape[0]
     width = len(str(num_clips))
     rows = zip(x, y, strict=True)
-    bar = tqdm.tqdm(rows, cell, num_clips, unit=" clips", disable=None)
+    bar = progress.bar(rows, cell, total=num_clips, unit="clips")
     for i, (joints, one_hot) in enumerate(bar):
       try:
         label = _read_label(one_hot)

@@ -17,10 +17,9 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import tqdm
 
 from data_prep import class_names, problems, records, tfrecord, walk
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, progress
 
 ARCHIVE = "all_sqe.tar.xz"
 ZIP = "all_sqe.zip"  # Another archive of the same files.
@@ -93,11 +92,8 @@ def read_clips(
   source = _find_source(raw)
   read = _read_archive if source.is_file() else _read_tree
   try:
-    for path, data in tqdm.tqdm(
-      read(source, passed),
-      total=sum(NUM_CLIPS.values()),
-      unit="clip",
-      disable=None,
+    for path, data in progress.bar(
+      read(source, passed), total=sum(NUM_CLIPS.values()), unit="clips"
     ):
       name = pathlib.PurePath(path).stem
       try:

@@ -12,12 +12,11 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-import tqdm
 
 from data_prep import records, tfrecord
 from data_prep.held import annotations, clips, summary
 from data_prep.ntu import raw_set
-from sgcl_jax import command, errors, skeletons, splits
+from sgcl_jax import command, errors, progress, skeletons, splits
 
 # (V, C) -> layout.
 LAYOUTS = {(25, 3): skeletons.NTU, (17, 2): skeletons.get("coco17")}
@@ -238,7 +237,7 @@ def _find_notices(chosen, num_annotations, num_named):
 def _read_clips(chosen, cells, plan, unusual):
   """Yields pairs of cell and clip; frees each annotation."""
   chosen.reverse()
-  with tqdm.tqdm(total=len(chosen), unit=" clips", disable=None) as bar:
+  with progress.bar(total=len(chosen), unit="clips") as bar:
     while chosen:
       annotation = chosen.pop()
       bar.update()

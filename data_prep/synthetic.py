@@ -12,11 +12,10 @@ import tempfile
 from collections.abc import Sequence
 
 import numpy as np
-import tqdm
 
 from data_prep import ntu60
 from data_prep.ntu import skeleton_file
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, progress
 
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
 PERFORMERS = tuple(sorted((*ntu60.TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))
@@ -289,7 +288,7 @@ def write(
   out.parent.mkdir(parents=True, exist_ok=True)
   partial = pathlib.Path(tempfile.mkdtemp(dir=out.parent, prefix=".synthetic-"))
   try:
-    for name in tqdm.tqdm(clip_names, unit="clip", disable=None):
+    for name in progress.bar(clip_names, unit="clips"):
       text = skeleton_text(clip(name, seed=seed))
       (partial / f"{name}.skeleton").write_text(text, encoding="utf-8")
     partial.chmod(0o755)  # mkdtemp keeps others out.

@@ -9,7 +9,7 @@ from typing import Any
 
 import tqdm
 
-from sgcl_jax import errors, experiment, input_pipeline, state
+from sgcl_jax import errors, experiment, input_pipeline, progress, state
 from sgcl_jax.runs import record
 
 # A training that learns is above this multiple of chance after a fifth of its
@@ -94,14 +94,11 @@ class Epoch:
       first=self._done,
     )
     batch_size = self._source.batch_size
-    self._bar = tqdm.tqdm(
-      desc=self._title(),
+    self._bar = progress.bar(
+      description=self._title(),
       total=self._steps_per_epoch * batch_size,
       initial=self._done * batch_size,
-      unit=" clips",
-      leave=False,
-      disable=None,
-      dynamic_ncols=True,
+      unit="clips",
     )
     with self._bar:
       for batch in batches:

@@ -13,13 +13,13 @@ import jax
 import jaxlib
 import numpy as np
 import orbax.checkpoint as ocp
-import tqdm
 
 from sgcl_jax import (
   errors,
   experiment,
   input_pipeline,
   metrics,
+  progress,
   provenance,
   state,
   steps,
@@ -67,8 +67,8 @@ def make_evaluator(
     outputs = []
     batches = input_pipeline.eval_batches(clips, batch_size)
     total = -(-len(clips) // batch_size)
-    for rows, batch in tqdm.tqdm(
-      batches, "evaluate", total, leave=False, disable=None
+    for rows, batch in progress.bar(
+      batches, "evaluate", total=total, unit="batches"
     ):
       between()
       out = step(variables, batch)

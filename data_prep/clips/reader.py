@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tqdm
 
 from data_prep import walk
 from data_prep.clips import (
@@ -19,7 +18,7 @@ from data_prep.clips import (
   segments,
   skeleton_array,
 )
-from sgcl_jax import errors, skeletons
+from sgcl_jax import errors, progress, skeletons
 
 SPLITS = ("train", "val", "test")
 # Notes of this kind about several joints are shown as one.
@@ -191,7 +190,7 @@ def read_all(raw: pathlib.Path, options: Options) -> Found:
   found = Found([], [], collections.Counter())
   paths = [*walk.files(raw, clip_file.SUFFIXES, found.passed)]
   first = {}  # Name -> its first file.
-  for path in tqdm.tqdm(paths, unit=" clips", disable=None):
+  for path in progress.bar(paths, unit="clips"):
     try:
       content = clip_file.load(path)
       if clip_file.is_layout(content):

@@ -16,8 +16,6 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 
-import tqdm
-
 from data_prep import problems, records
 from data_prep.ntu import (
   actors,
@@ -27,7 +25,7 @@ from data_prep.ntu import (
   skeleton_file,
   workers,
 )
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, progress
 from sgcl_jax.devices import cores
 from sgcl_jax.runs import files
 
@@ -207,11 +205,10 @@ def _run(parts, num_workers):
   todo = [part for part in parts if part not in results]
   if results:
     print(f"going on: {len(results)} of {len(parts)} shards are done")
-  with tqdm.tqdm(
+  with progress.bar(
     total=sum(len(part.files) for part in parts),
     initial=sum(len(part.files) for part in results),
-    unit=" files",
-    disable=None,
+    unit="files",
   ) as bar:
     num_workers = min(num_workers, len(todo))
     for part, result in workers.run(shards.write, todo, num_workers):

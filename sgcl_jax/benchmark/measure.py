@@ -12,9 +12,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
-from sgcl_jax import evaluate, experiment, input_pipeline, train
+from sgcl_jax import evaluate, experiment, input_pipeline, progress, train
 from sgcl_jax.benchmark import flops, workload
 from sgcl_jax.devices import cores, parallel
 
@@ -51,7 +50,7 @@ def run(parts: experiment.Experiment, repeats: int) -> dict[str, float | None]:
   parallel.check_batch_size(parts.source.batch_size, "config.batch_size")
   calls, known = _calls(parts)
   seconds = {name: [] for name in calls}
-  for _ in tqdm.trange(repeats + 2, desc="rounds", disable=None):
+  for _ in progress.bar(range(repeats + 2), unit="rounds"):
     for name, call in calls.items():
       # The part before may still free memory after its results are ready.
       time.sleep(PAUSE_SECONDS)
