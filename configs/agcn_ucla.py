@@ -3,7 +3,7 @@ r"""2s-AGCN with SkeletonGCL on NW-UCLA.
 
 python -m sgcl_jax.main --config configs/agcn_ucla.py:modality=joint
 
-Top-1 of the joint stream: not measured (paper 92.6, without SkeletonGCL
+Top-1 of the joint stream: docs/RESULTS.md (paper 92.6, without SkeletonGCL
 92.0).
 """
 
