@@ -141,7 +141,7 @@ def _show(args):
   layout = find_layout(input_pipeline.read_dataset_info(args.data))
   if layout is None:
     raise errors.DataError(f"{args.data} names no joint layout to draw")
-  num_frames = draw.write_gif(find_clip(args.data, args.show), layout, out)
+  num_frames = draw.write(find_clip(args.data, args.show), layout, out)
   if args.json:
     command.print_json({"gif": str(out), "num_frames": num_frames})
   else:

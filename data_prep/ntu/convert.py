@@ -245,6 +245,8 @@ def _describe(wanted, options):
     metadata={
       "aligned": bool(options.alignment),
       "lone_person": options.lone_person,
+      # Only this one, so that other data keep the digest of older versions.
+      **({"alignment": "released"} if options.alignment == "released" else {}),
     },
   )
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws a clip as an animated GIF; needs `pip install -e ".[report]"`."""
+"""Draws a clip in motion; needs `pip install -e ".[report]"`."""
 
 import pathlib
+import textwrap
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,36 +14,38 @@ from sgcl_jax import errors, skeletons
 from sgcl_jax.runs import files
 
 MOST_FRAMES = 60
+SUFFIXES = (".gif", ".mp4")
 LEFT, RIGHT, MIDDLE = "tab:blue", "tab:red", "black"
 # Joints that are above and below in a body that stands.
 ABOVE, BELOW = ("head", "nose", "neck"), ("ankle", "foot", "knee", "hip")
 
 
-def write_gif(
-  clip: dict[str, Any], layout: skeletons.Skeleton, out: pathlib.Path
+def write(
+  clip: dict[str, Any],
+  layout: skeletons.Skeleton,
+  out: pathlib.Path,
+  answers: Sequence[tuple[str, float]] | None = None,
 ) -> int:
-  """Writes up to `MOST_FRAMES` frames of a clip, with the names of the joints.
+  """Writes up to `MOST_FRAMES` frames of a clip.
+
+  Beside it are the names of the joints, or a model's answers.
 
   Args:
     clip: `name` and `skeleton` [T, M, V, 3], 0 where a joint is absent.
     layout: Joints of the clip.
-    out: The file, which is replaced.
+    out: The file, a GIF or an MP4, which is replaced.
+    answers: Classes and their probabilities, the best first.
 
   Returns:
-    The number of frames of the GIF.
+    The number of frames that were drawn.
 
   Raises:
-    ConfigError: matplotlib is not installed, or the name is not `*.gif`.
+    ConfigError: A package is not installed, or the name is of another kind.
     DataError: The clip holds nobody.
   """
-  if out.suffix.lower() != ".gif":
-    raise errors.ConfigError(f"{out} is no name of a GIF: *.gif")
-  try:
-    from matplotlib import animation, figure
-  except ImportError as error:
-    raise errors.ConfigError(
-      f'a GIF needs matplotlib: pip install -e ".[report]" ({error})'
-    ) from error
+  writer, figure = make_writer(out)
+  from matplotlib import animation
+
   skeleton = clip["skeleton"]
   present = measure.find_present(skeleton, layout)
   if not present.any():
@@ -57,7 +62,10 @@ def write_gif(
   axes = drawing.subplots(1, len(views), squeeze=False)[0]
   width = drawing.get_figwidth()
   drawing.subplots_adjust(left=0.55 / width, right=1 - 2.2 / width, wspace=0.25)
-  _list_joints(drawing, layout)
+  if answers is None:
+    _list_joints(drawing, layout)
+  else:
+    _list_answers(drawing, answers)
   for ax, (across, down, i, j) in zip(axes, views, strict=True):
     _set_limits(ax, skeleton[..., [i, j]][present], up)
     ax.set_xlabel(across)
@@ -71,12 +79,40 @@ def write_gif(
     drawing.suptitle(f"{clip['name']}, frame {number} of {len(skeleton)}")
     for ax, (_, _, i, j) in zip(axes, views, strict=True):
       for points, there in zip(skeleton[number], present[number], strict=True):
-        moving.extend(_draw_body(ax, points[:, [i, j]], there, layout))
+        flat = points[:, [i, j]]
+        moving.extend(_draw_body(ax, flat, there, layout, answers is None))
 
   player = animation.FuncAnimation(drawing, draw, numbers, init_func=list)
   with files.replacing(out) as partial:
-    player.save(partial, animation.PillowWriter(fps=15))
+    player.save(partial, writer)
   return len(numbers)
+
+
+def make_writer(out: pathlib.Path) -> tuple[Any, ModuleType]:
+  """Returns the writer of a file's kind, and matplotlib's module `figure`.
+
+  Raises:
+    ConfigError: A package is not installed, or the name is of another kind.
+  """
+  if out.suffix.lower() not in SUFFIXES:
+    raise errors.ConfigError(f"{out} is neither a GIF nor an MP4: *.gif, *.mp4")
+  try:
+    import matplotlib
+    from matplotlib import animation, figure
+
+    if out.suffix.lower() == ".gif":
+      return animation.PillowWriter(fps=15), figure
+    import imageio_ffmpeg
+  except ImportError as error:
+    needed = error.name or "matplotlib"
+    remedy = (
+      "pip install imageio-ffmpeg, or name a *.gif"
+      if needed == "imageio_ffmpeg"
+      else 'pip install -e ".[report]"'
+    )
+    raise errors.ConfigError(f"{out} needs {needed}: {remedy}") from error
+  matplotlib.rcParams["animation.ffmpeg_path"] = imageio_ffmpeg.get_ffmpeg_exe()
+  return animation.FFMpegWriter(fps=15), figure
 
 
 def find_up(
@@ -125,12 +161,32 @@ def _list_joints(drawing, layout):
     )
 
 
-def _draw_body(ax, points, there, layout):
+def _list_answers(drawing, answers):
+  from matplotlib import patches
+
+  left, width = 1 - 2.1 * 80 / drawing.bbox.width, 1.9 * 80
+  width /= drawing.bbox.width
+  for i, (name, probability) in enumerate(answers[:5]):
+    top = 0.86 - 0.16 * i
+    text = "\n".join(textwrap.wrap(name, 26)[:2])
+    drawing.text(left, top, text, fontsize=8, va="bottom")
+    for share, colour in ((1, "0.9"), (probability, LEFT)):
+      place, size = (left, top - 0.035), (width * share, 0.025)
+      drawing.add_artist(patches.Rectangle(place, *size, color=colour))
+    drawing.text(
+      left, top - 0.04, f"{100 * probability:.1f} %", fontsize=7, va="top"
+    )
+
+
+def _draw_body(ax, points, there, layout, with_numbers):
   for joint, parent in enumerate(layout.parents):
     if joint != parent and there[joint] and there[parent]:
       ends = points[[joint, parent]].T
       colour = _find_colour(layout.joints[joint])
       yield from ax.plot(*ends, color=colour, linewidth=1.5)
+  if not with_numbers:
+    yield from ax.plot(*points[there].T, ".", color=MIDDLE, markersize=5)
+    return
   for joint in np.flatnonzero(there):
     yield ax.text(*points[joint], str(joint), fontsize=7, clip_on=True)
 

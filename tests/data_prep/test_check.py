@@ -244,7 +244,7 @@ def test_show(tmp_path, capsys):
     assert (drawn[..., 2] > drawn[..., 0] + 60).any()
   with pytest.raises(errors.DataError, match="did you mean clip_03"):
     check.main([*args[:-1], "clip_3"])
-  with pytest.raises(errors.ConfigError, match="no name of a GIF"):
+  with pytest.raises(errors.ConfigError, match="neither a GIF nor an MP4"):
     check.main([*args, "--out", str(tmp_path / "a.png")])
   with pytest.raises(errors.ConfigError, match="--out is the GIF of --show"):
     check.main([*args[:2], "--out", "a.gif"])

@@ -270,3 +270,11 @@ def test_parsing_needs_no_tensorflow():
     "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules"
   )
   subprocess.run([sys.executable, "-c", code], cwd=raw_text.ROOT, check=True)
+
+
+@pytest.mark.parametrize("alignment", [None, "own", "released"])
+def test_the_metadata_tell_how_new_clips_are_prepared(alignment):
+  options = convert.Options("repeat", alignment)
+  metadata = dict(convert._describe(ntu60.NTU60, options).metadata)
+  assert metadata.pop("alignment", "own") == (alignment or "own")
+  assert metadata == {"aligned": bool(alignment), "lone_person": "repeat"}
