@@ -88,8 +88,9 @@ def _interpolate(skeleton, is_filled: Callable[[int, int], bool]):
   present = np.isfinite(skeleton[..., 0])
   for m, v in np.argwhere(~present.all(axis=0)):
     frames = np.flatnonzero(present[:, m, v])
-    for left, right in zip(frames, frames[1:], strict=False):
-      if right - left > 1 and is_filled(left, right):
+    for gap in np.flatnonzero(np.diff(frames) > 1):
+      left, right = frames[gap : gap + 2]
+      if is_filled(left, right):
         share = np.arange(1, right - left)[:, None] / (right - left)
         ends = skeleton[left, m, v], skeleton[right, m, v]
         filled[left + 1 : right, m, v] = (1 - share) * ends[0] + share * ends[1]

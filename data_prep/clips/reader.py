@@ -150,21 +150,24 @@ def prepare(
   ]
   if _may_hold_scores(skeleton, layout):
     notes.append(SCORES)
-  if options.max_persons is not None:
+  if options.max_persons is not None and (
+    skeleton.shape[1] > options.max_persons
+  ):
+    notes.append("the persons that move least are left out (--max_persons)")
     skeleton = absent.keep_moving(
       skeleton, options.max_persons, layout.dimensions
     )
-  if absent.find_empty(skeleton).any():
+  skeleton = layout.derive(absent.fill_gaps(skeleton, options.fill_gaps))
+  empty = absent.find_empty(skeleton)
+  if empty.all():
+    raise errors.DataError("no joint that the layout keeps is seen")
+  if empty.any():
     done = {"keep": "kept", "drop": "dropped"}
     notes.append(
       "nobody is seen in some frames,"
       f" {done.get(options.empty_frames, 'interpolated')} (--empty_frames)"
     )
   skeleton = absent.treat_empty(skeleton, options.empty_frames)
-  skeleton = absent.fill_gaps(skeleton, options.fill_gaps)
-  skeleton = layout.derive(skeleton)
-  if absent.find_empty(skeleton).all():
-    raise errors.DataError("no joint that the layout keeps is seen")
   skeleton, found = origin.center(skeleton, layout)
   if not found:
     center = " and ".join(layout.joints[joint] for joint in layout.center)

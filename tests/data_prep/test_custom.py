@@ -336,6 +336,7 @@ def test_persons_and_gaps(raw, layout, tmp_path):
   expected[9, 0, 3] = (expected[8, 0, 3] + expected[10, 0, 3]) / 2
   expected -= expected[0, 0, 0]
   np.testing.assert_allclose(found.skeleton, expected, rtol=1e-4, atol=1e-4)
+  assert "that move least are left out" in found.notes[0]
   for option, message in (
     ("--max_persons=0", "0 is below 1"),
     ("--fill_gaps=-1", "-1 is below 0"),
@@ -343,6 +344,31 @@ def test_persons_and_gaps(raw, layout, tmp_path):
   ):
     with pytest.raises(errors.ConfigError, match=message):
       convert(raw, layout(), tmp_path / "out", option)
+
+
+def test_frames_without_a_joint_of_the_layout(layout, tmp_path):
+  """Joints are filled, then computed, then frames without any are dropped."""
+  path = layout(
+    computed={"upper arm": ["shoulder", "elbow"]},
+    keep=["upper arm", "wrist"],
+    bones=[["wrist", "upper arm"]],
+    center="upper arm",
+  )
+  clip = make_clip(0)
+  clip[2, 0, 0] = np.nan  # Filled.
+  clip[4:7, 0, :3] = np.nan  # The hand is seen, which is not kept.
+  write_clip(tmp_path / "a.npz", clip)
+  options = {"fill_gaps": 1, "empty_frames": "drop"}
+  found = read(tmp_path / "a.npz", path, **options)
+  clip[2, 0, 0] = (clip[1, 0, 0] + clip[3, 0, 0]) / 2
+  upper = (clip[:, :, 0] + clip[:, :, 1]) / 2
+  expected = np.stack([upper, clip[:, :, 2]], axis=2)[[0, 1, 2, 3, 7, 8]]
+  expected -= expected[0, 0, 0]
+  np.testing.assert_allclose(found.skeleton, expected, atol=1e-6)
+  clip[:, 0, 1:3] = np.nan
+  write_clip(tmp_path / "a.npz", clip)
+  with pytest.raises(errors.DataError, match="no joint that the layout keeps"):
+    read(tmp_path / "a.npz", path, **options)
 
 
 def test_segments_of_recordings(raw, layout, tmp_path, capsys):
