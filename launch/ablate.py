@@ -104,7 +104,10 @@ def _parse(argv):
     help="directory for tables and runs; runs found there are resumed",
   )
   parser.add_argument(
-    "--csv", metavar="FILE", help="another table of runs to add the runs to"
+    "--csv",
+    type=command.path,
+    metavar="FILE",
+    help="another table of runs to add the runs to",
   )
   group = parser.add_argument_group("Tables 1 and 2")
   for name, values in {

@@ -117,6 +117,7 @@ def train(
       (finished if _is_finished(run) else open_runs).append(run)
     except refusals as error:
       failed[run] = str(error)
+      print(f"refused: {run.title}: {error}", flush=True)
   if finished:
     after(finished)
   if jobs > 1:
@@ -138,30 +139,40 @@ def find_summary(run: Run) -> dict[str, Any] | None:
   It has to have all its epochs, its scores, and the data that it began with.
 
   Raises:
-    UserError: If its config is wrong, or if the directory holds another run.
+    UserError: If its config is wrong, if the directory holds another run, or if
+      an unfinished run could never activate its contrast on these data.
   """
   import jax
 
-  from sgcl_jax import experiment
-  from sgcl_jax.runs import checkpoint
+  from sgcl_jax import experiment, train
 
   # The accelerator is for the processes that train.
   jax.config.update("jax_platforms", "cpu")
   config, _ = fields.override(command.load_config(run.spec), run.fields)
   parts = experiment.make(config)
   workdir.check_resume(parts.record, run.directory)
-  path = run.directory / workdir.SUMMARY
+  summary = _read_finished(parts, run.directory)
+  if summary is None:
+    clips = _read_clips(parts.source)
+    train.check_contrast(parts, clips.labels, clips.class_names)
+  return summary
+
+
+def _read_finished(parts, directory):
+  from sgcl_jax.runs import checkpoint
+
+  path = directory / workdir.SUMMARY
   if not path.exists():
     return None
-  if not scores.find_path(run.directory, parts.record).exists():
+  if not scores.find_path(directory, parts.record).exists():
     return None
   try:
     summary = json.loads(path.read_text(encoding="utf-8"))
-    saved = checkpoint.read_metadata(run.directory)
+    saved = checkpoint.read_metadata(directory)
   except (ValueError, errors.CheckpointError):
     return None
   finished = summary["epoch"] == parts.schedule.num_epochs
-  same = saved and saved["data"] == _digest(parts.source)
+  same = saved and saved["data"] == _read_clips(parts.source).digest
   return summary if finished and same else None
 
 
@@ -216,15 +227,18 @@ def _is_finished(run):
   return True
 
 
+class _Clips(NamedTuple):
+  """What is kept in memory of the training clips."""
+
+  digest: str
+  labels: Any
+  class_names: tuple[str, ...]
+
+
 @functools.lru_cache
-def _digest_of(data_dir, split):
-  from sgcl_jax import input_pipeline
-
-  return input_pipeline.load(data_dir, split).digest()
-
-
-def _digest(source):
-  return _digest_of(source.data_dir, source.train_split)
+def _read_clips(source):
+  clips = source.load_train()
+  return _Clips(clips.digest(), clips.labels, clips.class_names)
 
 
 def _train_side_by_side(runs, jobs, devices, after):

@@ -4,9 +4,10 @@
 import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import optax
 
 from sgcl_jax import (
@@ -47,7 +48,7 @@ def run(
   saved = _check_start(parts, directory)
   clips, test_clips = source.load_train(), source.load_test()
   steps_per_epoch = source.num_steps(len(clips))
-  check_contrast(parts, clips)
+  check_contrast(parts, clips.labels, clips.class_names)
   optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
   start = init_state(parts, optimizer, source.repeats * len(clips))
   # Only the first step needs the other run: it may be gone on resume.
@@ -92,13 +93,14 @@ def run(
 
 
 def check_contrast(
-  parts: experiment.Experiment, clips: input_pipeline.Clips
+  parts: experiment.Experiment, labels: np.ndarray, class_names: Sequence[str]
 ) -> None:
   """Refuses clips on which some class could never become active.
 
   Args:
     parts: Parts of the run.
-    clips: Clips to train on.
+    labels: [n] classes of the clips to train on.
+    class_names: [L] their names.
 
   Raises:
     ContrastError: Names the class and the remedy.
@@ -106,14 +108,14 @@ def check_contrast(
   if parts.contrast is None:
     return
   drawn = input_pipeline.count_drawn(
-    clips.labels,
+    labels,
     parts.source.num_classes,
     seed=parts.seed,
     num_epochs=parts.schedule.num_epochs,
     repeats=parts.source.repeats,
     batch_size=parts.source.batch_size,
   )
-  parts.contrast.check_data(drawn, clips.class_names)
+  parts.contrast.check_data(drawn, class_names)
 
 
 def make_train_step(
