@@ -135,6 +135,7 @@ def finish(
     variables = checkpoints.restore_model(
       state.variable_shapes(parts.model, parts.clip), parts.identity
     )
+    metadata = checkpoints.metadata()  # Of the checkpoint that was restored.
   if "partial" in metadata:
     print(
       f"notice: the run stopped after step {metadata['partial']['steps']} of"

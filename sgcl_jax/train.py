@@ -76,7 +76,9 @@ def run(
     with contextlib.closing(
       _open_checkpoints(parts, directory, steps_per_epoch)
     ) as checkpoints:
-      current, saved = _restore(parts, checkpoints, metadata, start)
+      current, saved = _restore(
+        parts, checkpoints, metadata, start, steps_per_epoch
+      )
       loop.Loop(
         parts=parts,
         directory=directory,
@@ -196,7 +198,7 @@ def _open_checkpoints(parts, directory, steps_per_epoch):
   )
 
 
-def _restore(parts, checkpoints, metadata, start):
+def _restore(parts, checkpoints, metadata, start, steps_per_epoch):
   """Returns the state to go on from, and the metadata of its checkpoint."""
   if checkpoints.latest() is None:
     return start, None
@@ -204,6 +206,12 @@ def _restore(parts, checkpoints, metadata, start):
   _check_progress(parts, saved, metadata)
   current = checkpoints.restore(start, parts.identity)
   done = saved.get("partial")
+  step = saved["epoch"] * steps_per_epoch + (done["steps"] if done else 0)
+  if int(current.step) != step:
+    raise errors.CheckpointError(
+      f"{checkpoints.path}: the checkpoint has {int(current.step)} steps, but"
+      f" its epochs have {step}; use another --workdir"
+    )
   where = f"step {done['steps']} of epoch" if done else "epoch"
   print(f"resumed after {where} {saved['epoch'] + bool(done)}")
   return current, saved

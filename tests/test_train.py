@@ -16,6 +16,7 @@ import pytest
 from sgcl_jax import errors, evaluate, input_pipeline, state, train
 from sgcl_jax.runs import (
   checkpoint,
+  digest,
   embeddings,
   history,
   record,
@@ -429,7 +430,7 @@ def test_missing_arrays_are_one_line(finished, tmp_path, tiny, capfd):
     shutil.rmtree(path)
   with pytest.raises(errors.CheckpointError) as caught:
     evaluate.run(tiny(), copy)
-  assert "remove it to go on from an older one" in str(caught.value)
+  assert "go on from that of step" in str(caught.value)
   assert "spec" not in str(caught.value) and "\n" not in str(caught.value)
   shutil.rmtree(copy / "checkpoints" / str(2 * STEPS_PER_EPOCH))
   with pytest.raises(errors.CheckpointError, match="it is the only one"):
@@ -445,6 +446,8 @@ def test_a_checkpoint_of_another_version_is_only_evaluated(
   for path in copy.glob("checkpoints/*/metadata/metadata"):
     metadata = json.loads(path.read_text())
     assert metadata.pop("format") == checkpoint.FORMAT
+    for key in (digest.OWN, digest.ARRAYS):
+      del metadata[key]
     path.write_text(json.dumps(metadata))
   assert evaluate.run(tiny(), copy)["num_clips"] == 13
   with pytest.raises(errors.CheckpointError, match="but not resumed"):

@@ -10,7 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from sgcl_jax import errors, paths, state
-from sgcl_jax.runs import event_loops
+from sgcl_jax.runs import digest, event_loops
 
 TrainState = state.TrainState
 
@@ -49,6 +49,7 @@ class Checkpoints:
     """
     paths.check_workdir(workdir)
     self.path = pathlib.Path(workdir).absolute() / "checkpoints"
+    self._metadata = None  # Of the checkpoint that was read last.
     self._manager = ocp.CheckpointManager(
       self.path,
       options=ocp.CheckpointManagerOptions(
@@ -63,14 +64,19 @@ class Checkpoints:
   def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
     """Saves a state under its step, whole or not at all."""
     model, training = _split(state)
+    metadata = digest.add(
+      {**metadata, "format": FORMAT, "step": int(state.step)},
+      {"model": model, "training": training},
+    )
     saved = self._manager.save(
       int(state.step),
       args=ocp.args.Composite(
         model=ocp.args.StandardSave(model),
         training=ocp.args.StandardSave(training),
-        metadata=ocp.args.JsonSave({**metadata, "format": FORMAT}),
+        metadata=ocp.args.JsonSave(metadata),
       ),
     )
+    self._metadata = None
     assert saved, f"{self.path} has a checkpoint of step {int(state.step)}"
 
   def latest(self) -> int | None:
@@ -78,12 +84,14 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def metadata(self) -> dict[str, Any]:
-    """Returns the metadata of the newest checkpoint.
+    """Returns the metadata of the newest checkpoint, or of the restored one.
 
     Raises:
       CheckpointError: If there is none, or if it cannot be read.
     """
-    return self._restore(metadata=ocp.args.JsonRestore())["metadata"]
+    if self._metadata is None:
+      self._restore()
+    return self._metadata
 
   def restore_model(
     self, variables: dict[str, Any], model: dict[str, Any]
@@ -151,23 +159,46 @@ class Checkpoints:
     self._manager.close()
 
   def _restore(self, **items):
+    """Restores items and the metadata of the newest checkpoint."""
     step = self.latest()
     if step is None:
       raise errors.CheckpointError(f"no checkpoint in {self.path}; train first")
     try:
+      return self._read(step, items)
+    except errors.CheckpointError:
+      # A training may have deleted it meanwhile, after it saved newer ones.
+      self._manager.reload()
+      newest = self.latest()
+      if newest in (step, None):
+        raise
+      return self._read(newest, items)
+
+  def _read(self, step, items):
+    args = ocp.args.Composite(**items, metadata=ocp.args.JsonRestore())
+    try:
       with event_loops.patient():
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
+        found = self._manager.restore(step, args=args)
     except Exception as error:  # Orbax raises bare Exceptions on damage.
-      others = len(self._manager.all_steps()) - 1
-      remedy = (
-        "remove it to go on from an older one"
-        if others
-        else "it is the only one: train again in another --workdir"
-      )
-      raise errors.CheckpointError(
-        f"{self.path / str(step)} cannot be restored ({_summarize(error)});"
-        f" {remedy}"
-      ) from error
+      problem = f"cannot be restored ({_summarize(error)})"
+      raise self._refuse(step, problem) from error
+    metadata = found["metadata"]
+    damage = digest.find_damage(metadata, {name: found[name] for name in items})
+    if damage:
+      raise self._refuse(step, f"is damaged: {damage} is not as it was saved")
+    if metadata.get("step", step) != step:
+      raise self._refuse(step, f"is that of step {metadata['step']}")
+    self._metadata = metadata
+    return found
+
+  def _refuse(self, step, problem):
+    older = [other for other in self._manager.all_steps() if other < step]
+    if older:
+      remedy = f"move it away to go on from that of step {max(older)}"
+    else:
+      remedy = "it is the only one: train again in another --workdir"
+    return errors.CheckpointError(
+      f"{self.path / str(step)} {problem}; {remedy}"
+    )
 
 
 def _summarize(error):
