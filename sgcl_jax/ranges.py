@@ -76,6 +76,12 @@ def _is_word(x):
   return isinstance(x, str) and bool(re.fullmatch(r"[\w.-]+", x))
 
 
+def _is_plain(x):
+  if isinstance(x, tuple | list):
+    return all(map(_is_plain, x))
+  return x is None or isinstance(x, str | int | float)
+
+
 AT_LEAST_0 = _number(f"a number from 0 to {MOST:,}", lambda x: 0 <= x <= MOST)
 ABOVE_0 = _number(
   f"a number above 0, at most {MOST:,}", lambda x: 0 < x <= MOST
@@ -94,6 +100,8 @@ PRECISION = Range(
 SWITCH = Range("true or false", lambda x: isinstance(x, bool))
 TEXT = Range("a text, not empty", lambda x: isinstance(x, str) and bool(x))
 WORD = Range("a word of letters, digits and . _ -", _is_word)
+# What config.json can store.
+PLAIN = Range("a text, a number, true, false or a tuple of these", _is_plain)
 SEED = Range(
   "a whole number in [0, 2**32)", lambda x: _is_whole(x) and 0 <= x < 2**32
 )
@@ -184,8 +192,10 @@ def check(config: ConfigDict) -> None:
   """
   values = _read(config)
   _check_keys(values)
-  for key, allowed in KNOWN.items():
-    if key not in values or (allowed.is_open and values[key] is None):
+  # In the order of the table: a split is named before what follows from it.
+  for key in sorted(values, key=[*KNOWN, *values].index):
+    allowed = KNOWN.get(key, PLAIN)
+    if allowed.is_open and values[key] is None:
       continue
     if not allowed.holds(values[key]):
       raise errors.ConfigError(describe(key, values[key]))
@@ -193,9 +203,8 @@ def check(config: ConfigDict) -> None:
 
 def describe(key: str, value: Any) -> str:
   """Returns a message that a key cannot have this value, and what it may be."""
-  allowed = KNOWN.get(key)
-  text = allowed.text if allowed else "a value that the backbone takes"
-  return f"config.{key}={value!r} must be {text}"
+  shown = " ".join(repr(value).split())  # An array takes several lines.
+  return f"config.{key}={shown} must be {KNOWN.get(key, PLAIN).text}"
 
 
 def _check_keys(values):

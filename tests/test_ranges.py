@@ -4,6 +4,7 @@
 import pathlib
 import re
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -32,6 +33,7 @@ KEYS = {
   for key in workdir.flatten(CONFIGS[name].to_dict())
 }
 NAN, INF = float("nan"), float("inf")
+TABLE = np.zeros((3, 3))  # Its repr has several lines.
 # Fields that take any text: the data set or the other run shows if it fits.
 TEXTS = {
   "data.dir",
@@ -77,7 +79,7 @@ def is_a_number(key):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_value_of_a_wrong_type(key):
-  for value in ([["a"]], {"a": 1}, object(), b"x", 2.5j, (1, "a")):
+  for value in ([["a"]], {"a": 1}, object(), b"x", 2.5j, (1, "a"), TABLE):
     config = load(KEYS[key])
     put(config, key, value)
     refuse(config, key)
