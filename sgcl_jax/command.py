@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import difflib
 import importlib.util
-import io
 import json
 import os
 import pathlib
@@ -23,7 +22,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 import sgcl_jax
-from sgcl_jax import config_file, errors, fields, paths
+from sgcl_jax import config_file, errors, fields, output, paths
 
 # JAX's error begins with this when a device has too little memory.
 EXHAUSTED = "RESOURCE_EXHAUSTED"
@@ -51,8 +50,8 @@ def run(
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   # What a terminal cannot show, or a reader that has left, must not end a
   # command that does its work.
-  sys.stdout = _outlast(sys.stdout, sys.__stdout__)
-  sys.stderr = _outlast(sys.stderr, sys.__stderr__)
+  sys.stdout = output.outlast(sys.stdout, sys.__stdout__)
+  sys.stderr = output.outlast(sys.stderr, sys.__stderr__)
   try:
     main()
   except errors.UserError as error:
@@ -69,34 +68,6 @@ def run(
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
-
-
-class _Output(io.FileIO):
-  """A file descriptor that drops what is written after its reader has left."""
-
-  def write(self, data: Any) -> int | None:
-    try:
-      return super().write(data)
-    except BrokenPipeError:
-      return memoryview(data).nbytes
-
-
-def _outlast(stream, original):
-  """Returns a stream that outlasts its reader, and escapes what it must."""
-  if not isinstance(stream, io.TextIOWrapper):
-    return stream
-  stream.reconfigure(errors="backslashreplace")
-  if stream is not original:  # Someone else's, such as a test's.
-    return stream
-  stream.flush()
-  raw = _Output(stream.fileno(), "w", closefd=False)
-  return io.TextIOWrapper(
-    io.BufferedWriter(raw),
-    stream.encoding,
-    stream.errors,
-    line_buffering=stream.line_buffering,
-    write_through=stream.write_through,
-  )
 
 
 def describe(error: OSError) -> str:

@@ -282,30 +282,16 @@ def _make_optimizer(config, model, clip):
   names = ("momentum", "nesterov", "weight_decay", "clip_norm")
   frozen = None
   if config.optim.freeze is not None:
-    _check_freeze(config)
+    finetune.check_freeze(
+      config.optim.freeze,
+      init_from=config.init_from,
+      gcl=config.gcl,
+      dropout=config.model.dropout,
+    )
     frozen = finetune.find_frozen(model, clip)
   return optim.Sgd(
     frozen=frozen, **{name: config.optim[name] for name in names}
   )
-
-
-def _check_freeze(config):
-  """Refuses fields that contradict a frozen backbone."""
-  cause = f"config.optim.freeze={config.optim.freeze}"
-  if config.init_from is None:
-    raise errors.ConfigError(
-      f"{cause} would keep random weights; name a run as --config.init_from"
-    )
-  if config.gcl:
-    raise errors.ConfigError(
-      f"{cause} trains the classifier alone, which the contrast does not reach;"
-      " add --config.gcl=false"
-    )
-  if config.model.dropout:
-    raise errors.ConfigError(
-      f"config.model.dropout={config.model.dropout} has no effect, because"
-      f" {cause} computes the backbone as in an evaluation"
-    )
 
 
 def _make_identity(config, model, fields):

@@ -65,6 +65,37 @@ def find_frozen(model: nn.Module, clip: jax.ShapeDtypeStruct) -> dict[str, Any]:
   }
 
 
+def check_freeze(
+  freeze: str, *, init_from: str | None, gcl: bool, dropout: float | None
+) -> None:
+  """Refuses fields that contradict a frozen backbone.
+
+  Args:
+    freeze: What is frozen, for messages.
+    init_from: Workdir of the run that the backbone is taken from, if any.
+    gcl: Whether the run has a contrast.
+    dropout: Rate of the dropout before the classifier.
+
+  Raises:
+    ConfigError: Names the field and the remedy.
+  """
+  cause = f"config.optim.freeze={freeze}"
+  if init_from is None:
+    raise errors.ConfigError(
+      f"{cause} would keep random weights; name a run as --config.init_from"
+    )
+  if gcl:
+    raise errors.ConfigError(
+      f"{cause} trains the classifier alone, which the contrast does not reach;"
+      " add --config.gcl=false"
+    )
+  if dropout:
+    raise errors.ConfigError(
+      f"config.model.dropout={dropout} has no effect, because {cause} computes"
+      " the backbone as in an evaluation"
+    )
+
+
 def take_backbone(
   start: state.TrainState,
   origin: str | os.PathLike,

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Standard output that does not end a command which does its work."""
+
+import io
+from typing import Any, TextIO
+
+
+class _Output(io.FileIO):
+  """A file descriptor that drops what is written after its reader has left."""
+
+  def write(self, data: Any) -> int | None:
+    try:
+      return super().write(data)
+    except BrokenPipeError:
+      return memoryview(data).nbytes
+
+
+def outlast(stream: TextIO, original: TextIO) -> TextIO:
+  """Returns a stream that outlasts its reader.
+
+  What it cannot show, as in a terminal without UTF-8, it escapes.
+
+  Args:
+    stream: Standard output or error.
+    original: The one that the process began with; another is only set to
+      escape.
+  """
+  if not isinstance(stream, io.TextIOWrapper):
+    return stream
+  stream.reconfigure(errors="backslashreplace")
+  if stream is not original:  # Someone else's, such as a test's.
+    return stream
+  stream.flush()
+  raw = _Output(stream.fileno(), "w", closefd=False)
+  return io.TextIOWrapper(
+    io.BufferedWriter(raw),
+    stream.encoding,
+    stream.errors,
+    line_buffering=stream.line_buffering,
+    write_through=stream.write_through,
+  )
