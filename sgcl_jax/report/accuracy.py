@@ -69,13 +69,11 @@ def summary(run: runs.Run, baseline: runs.Run | None) -> content.Part:
     "seed",
     "paper, top-1",
   )
-  differing = paper.list_differences(
-    run.config, run.summary["num_clips"], run.summary["epoch"]
-  )
+  differing = paper.list_differences(run.config, run.summary["num_clips"])
   text = (
     f"{run.summary['num_clips']:,} test clips; all shares in percent. The"
     " interval (Wilson) covers other clips of the same kind, not other seeds."
-    f" From the paper differ: {'; '.join(differing)}."
+    " What differs from the paper:"
   )
   numbers = {
     "workdir": str(run.directory),
@@ -86,16 +84,16 @@ def summary(run: runs.Run, baseline: runs.Run | None) -> content.Part:
     "paper_top1": paper.find_top1(run.config),
     "differences": differing,
   }
-  return content.Section(
-    "Result", text, [], [content.Table("result", header, rows)]
-  ), numbers
+  table = content.Table("result", header, rows)
+  section = content.Section("Result", text, [], [table], tuple(differing))
+  return section, numbers
 
 
 def training(run: runs.Run, baseline: runs.Run | None) -> content.Part:
   """Returns the curves of losses and accuracies."""
   members = [("", run.lines)]
   if baseline is not None:
-    members.append(("baseline, ", baseline.lines))
+    members.append((figures.BASELINE, baseline.lines))
   drawn = _charts(CHARTS, members)
   if not drawn:
     return None, {}
@@ -147,9 +145,8 @@ def _charts(charts, members):
       for split, name in wanted:
         values = found[split].get(name)
         # Without other terms the loss is the cross-entropy.
-        if name == "ce" and values == found[split]["loss"]:
-          continue
-        if values is not None:
+        known = name == "ce" and values == found[split].get("loss")
+        if values is not None and not known:
           factor = 100 if name in IN_PERCENT else 1
           values = [None if v is None else v * factor for v in values]
           label = f"{member}{SERIES.get(name, name)}"

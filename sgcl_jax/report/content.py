@@ -38,12 +38,13 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-  """A part of the page."""
+  """A part of the page; `points` are listed below its text."""
 
   title: str
   text: str
   figures: list[Figure]
   tables: list[Table]
+  points: tuple[str, ...] = ()
 
 
 # A section, None where the run has nothing for it, and its numbers for --json.

@@ -9,6 +9,7 @@ from matplotlib import figure, patches, ticker
 
 from sgcl_jax.report import diagnostics, style
 
+BASELINE = "baseline, "
 WIDTH = 4.1  # Inches; on a phone, text of this width is still read.
 
 
@@ -22,7 +23,7 @@ def curves(
 
   Args:
     series: Label -> (epochs, values); None leaves a gap. A label that starts
-      with "baseline" is drawn dashed.
+      with `BASELINE` is drawn dashed, in the colour of the one without.
     title: What the values are.
     unit: Unit of the values.
     limits: Ends of the vertical axis.
@@ -30,17 +31,20 @@ def curves(
   with mpl.rc_context(style.STYLE):
     drawn = style.new_figure(WIDTH, 2.5)
     axes = drawn.subplots()
-    colors = iter(style.LINES)
+    own = [label.removeprefix(BASELINE) for label in series]
+    colors = dict(zip(dict.fromkeys(own), style.LINES, strict=False))
     for label, (epochs, values) in series.items():
       values = np.array(values, float)
-      other = label.startswith("baseline")
-      line = {"linestyle": "--" if other else "-", "color": next(colors)}
+      color = colors[label.removeprefix(BASELINE)]
+      dashed = "--" if label.startswith(BASELINE) else "-"
+      line = {"linestyle": dashed, "color": color}
       marker = "o" if len(epochs) < 15 else ""
       axes.plot(epochs, values, label=label, marker=marker, ms=3, **line)
     axes.set_title(f"{title}, {unit}" if unit else title)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_ylim(*limits)
+    axes.margins(x=0.02)
     if len(series) > 1:
       axes.legend()
   return drawn
@@ -233,6 +237,7 @@ def scatter(
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(False)
+    axes.spines[:].set_visible(False)
     axes.set_title(title)
     drawn.legend(loc="outside lower left", ncols=2, markerscale=2)
   return drawn

@@ -94,6 +94,8 @@ def to_markdown(title: str, parts: Sequence[content.Section]) -> str:
     lines += [f"## {part.title}", ""]
     if part.text:
       lines += [part.text, ""]
+    if part.points:
+      lines += [*(f"* {point}" for point in part.points), ""]
     for figure in part.figures:
       lines += [f"![{figure.caption}](figures/{figure.name}.png)", ""]
     for table in part.tables:

@@ -14,7 +14,7 @@ from sgcl_jax.report import style
 
 # The tip of a hand where there is one, as in the paper.
 ANCHORS = ("right hand tip", "right hand", "right wrist")
-MAX_AREA, MAX_WIDTH = 130.0, 4.0  # Points squared, and points.
+MAX_AREA, MAX_WIDTH = 110.0, 3.2  # Points squared, and points.
 
 
 class Row(NamedTuple):

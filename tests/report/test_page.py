@@ -16,7 +16,7 @@ from PIL import Image
 from configs import ctrgcn_ucla
 from data_prep import class_names
 from sgcl_jax import metrics
-from sgcl_jax.report import __main__, content, page
+from sgcl_jax.report import __main__, content, page, runs, sections
 from sgcl_jax.runs import embeddings, scores, workdir
 
 NAMES = np.array(list(class_names.NW_UCLA.values()))
@@ -26,7 +26,9 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "chrome")
 def make_run(path, seed, gcl="true"):
   """Writes what an evaluated run leaves, from random numbers."""
   rng = np.random.default_rng(seed)
-  config = json.loads(ctrgcn_ucla.get_config(f"gcl={gcl}").to_json())
+  config = ctrgcn_ucla.get_config(f"gcl={gcl}")
+  config.optim.update({"num_epochs": 2, "weight_decay": 1e-3})
+  config = json.loads(config.to_json())
   workdir.write_config(path, config)
   labels = np.arange(60, dtype=np.int32) % 10
   logits = rng.normal(size=(60, 10)) + 2 * np.eye(10)[labels]
@@ -153,7 +155,7 @@ def test_classes_are_named(report):
   # The paper's values, and what differs.
   assert "95.1" in text and "94.6" in text
   assert "60 test clips; the official set has 464" in text
-  assert "2 epochs; the paper's recipe has 65" in text
+  assert "optim.num_epochs 2 (65), optim.weight_decay 0.001 (0.0001)" in text
 
 
 def test_the_files_beside_the_page(report):
@@ -201,6 +203,25 @@ def test_the_numbers(report, run, baseline):
   assert sum(row["clips"] for row in numbers["accuracy_by_rank"]) == 60
   assert numbers["contrast"]["active_anchors"] == 0.5
   assert numbers["learned_graphs"]["anchor"] == "right hand"
+
+
+def test_imported_weights_without_features_alone(run, tmp_path):
+  """No record, no features, no baseline: the sections that remain."""
+  copy = shutil.copytree(run, tmp_path / "copy")
+  (copy / "metrics.jsonl").unlink()
+  path = embeddings.find_path(copy, workdir.read_config(copy))
+  embeddings.write(path, embeddings.read(path)._replace(features=None))
+  parts, numbers = sections.make(runs.load(copy), None)
+  names = [figure.name for part in parts for figure in part.figures]
+  assert names == [
+    "confusion",
+    "hardest_classes",
+    "ranks",
+    "tsne_graphs_this_run",
+    "learned_graphs",
+  ]
+  assert numbers["baseline"] is None and "contrast" not in numbers
+  assert numbers["hardest_classes"][0]["gain"] is None
 
 
 MISTAKES = {
