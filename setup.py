@@ -68,6 +68,7 @@ setuptools.setup(
   ),
   package_data={
     "data_prep": ["**/*_missing.txt"],
+    "sgcl_jax.pretrained": ["*.npz"],
     "sgcl_jax.report": ["page.html"],
   },
   python_requires=">=3.11,<3.14",

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes an imported model as a run that evaluation reads."""
 
-import contextlib
 import os
-import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +10,7 @@ from ml_collections import ConfigDict
 
 from sgcl_jax import command, errors, experiment, state
 from sgcl_jax.import_torch import reader, translation
-from sgcl_jax.runs import checkpoint, workdir
+from sgcl_jax.runs import checkpoint, whole
 
 # (layout, classes) -> name of the data set in the names of its configs.
 DATA_SETS = {
@@ -44,9 +41,7 @@ def run(
       if `out` is not empty.
     ConfigError: If the config is of another model.
   """
-  out = pathlib.Path(out)
-  if out.exists() and any(out.iterdir()):
-    raise errors.CheckpointError(f"{out} is not empty; choose another --out")
+  whole.check_empty(out)
   variables, model, x = translation.translate(backbone, reader.read(path))
   identity = {
     "backbone": backbone,
@@ -69,7 +64,7 @@ def run(
   )
   metadata = {"model": identity, "epoch": 0, "seed": None}
   metadata["imported_from"] = str(path)
-  _save(out, parts.record, imported, metadata)
+  whole.write(out, parts.record, imported, metadata)
   data = parts.record["data"]
   print(
     f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
@@ -78,20 +73,6 @@ def run(
     f" {data['modality']}, unless --config says otherwise\n"
     f"next: python -m sgcl_jax.main --mode=evaluate --workdir {out}"
   )
-
-
-def _save(out, record, imported, metadata):
-  """Writes the run whole, or leaves `out` empty."""
-  out.mkdir(parents=True, exist_ok=True)
-  try:
-    workdir.write_config(out, record)
-    with contextlib.closing(
-      checkpoint.Checkpoints(out, writable=True)
-    ) as checkpoints:
-      checkpoints.save(imported, metadata)
-  except BaseException:
-    shutil.rmtree(out)
-    raise
 
 
 def _find_config(identity):
