@@ -276,8 +276,11 @@ def _train_side_by_side(runs, jobs, devices, after):
         print(f"[{done}/{len(runs)}] {word}: {run.title}", flush=True)
     except BaseException:  # A signal: what has begun can be resumed.
       stopping.set()
-      while concurrent.futures.wait(futures, timeout=1).not_done:
-        for process in list(running):
+      asked = set()
+      while concurrent.futures.wait(futures, timeout=0.5).not_done:
+        # Once: by the second signal a training ends without saving.
+        for process in set(running) - asked:
+          asked.add(process)
           process.terminate()
       raise
   return failed
