@@ -29,13 +29,20 @@ def describe(model: Any) -> dict[str, Any]:
     model: A `frozen.Frozen`.
   """
   record = model.parts.record
-  layout = json.loads(model.parts.layout.to_json())
-  _, num_persons, window, num_joints, channels = model.parts.clip.shape
+  layout = model.parts.layout
+  _, num_persons, window, _, channels = model.parts.clip.shape
   return {
     "class_names": model.class_names,
-    "layout": layout,
+    "joints": list(layout.recorded or layout.joints),
+    "layout": json.loads(layout.to_json()),
     "inputs": {
-      "skeleton": ["clips", "frames", num_persons, num_joints, channels],
+      "skeleton": [
+        "clips",
+        "frames",
+        num_persons,
+        layout.num_recorded,
+        channels,
+      ],
       "num_frames": ["clips"],
     },
     "output": {"probabilities": ["clips", len(model.class_names)]},
@@ -44,7 +51,7 @@ def describe(model: Any) -> dict[str, Any]:
     "transform": record["data"]["transform"],
     "window": window,
     "matmul_precision": record["matmul_precision"],
-    "prepared": model.prepared,
+    "prepared": {k: v for k, v in model.prepared.items() if k != "layout"},
     "version": sgcl_jax.__version__,
   }
 
@@ -149,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     metavar="DIR",
     help="directory of a run; its newest checkpoint is exported",
   )
+  parser.add_config()
   parser.add_argument(
     "--out",
     type=command.path,
@@ -188,12 +196,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args):
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import experiment, frozen
-  from sgcl_jax.devices import set_up
+  from sgcl_jax import frozen
 
-  record = experiment.open(args.checkpoint).record
-  set_up.configure(1, record["matmul_precision"], remat=False)
-  model = frozen.load(args.checkpoint, args.class_names)
+  model = frozen.open(args, batch_size=1)
   write(model, args.out, num_clips=args.num_clips, num_frames=args.num_frames)
   size = args.out.stat().st_size / 1e6
   print(f"wrote {args.out} ({size:.1f} MB): {len(model.class_names)} classes")
@@ -203,7 +208,8 @@ def _make_shapes(model, num_clips, num_frames):
   import jax
   import numpy as np
 
-  _, num_persons, _, num_joints, channels = model.parts.clip.shape
+  _, num_persons, _, _, channels = model.parts.clip.shape
+  num_joints = model.parts.layout.num_recorded
   shape = num_clips, num_frames, num_persons, num_joints, channels
   return (
     jax.ShapeDtypeStruct(shape, np.float32),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained model with all that it needs to answer: `predict` and `export`."""
 
+import argparse
 import contextlib
 import dataclasses
 import os
@@ -10,9 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
-from sgcl_jax import errors, experiment, input_pipeline, models, state
-from sgcl_jax.runs import checkpoint
+from sgcl_jax import (
+  command,
+  errors,
+  experiment,
+  input_pipeline,
+  models,
+  state,
+)
+from sgcl_jax.devices import set_up
+from sgcl_jax.runs import checkpoint, workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +49,29 @@ class Frozen:
     )
 
 
+def open(args: argparse.Namespace, batch_size: int) -> Frozen:
+  """Configures JAX, and loads the model that a command line names.
+
+  Args:
+    args: Has `checkpoint`, `class_names`, and the attributes of
+      `command.Parser.add_config`.
+    batch_size: Clips of a batch.
+
+  Raises:
+    Those of `load`, `experiment.open` and `experiment.make`.
+  """
+  config = command.find_config(args)
+  if config is None:
+    config = ConfigDict(workdir.read_config(args.checkpoint))
+  precision = config.get("matmul_precision", "highest")
+  set_up.configure(batch_size, precision, remat=False)
+  return load(experiment.make(config), args.checkpoint, args.class_names)
+
+
 def load(
-  directory: str | os.PathLike, names: pathlib.Path | None = None
+  parts: experiment.Experiment,
+  directory: str | os.PathLike,
+  names: pathlib.Path | None = None,
 ) -> Frozen:
   """Loads the newest checkpoint of a run.
 
@@ -50,16 +81,16 @@ def load(
   are taken to be prepared as the config asks; a notice says so.
 
   Args:
-    directory: Workdir of the run.
+    parts: Parts of the run.
+    directory: Its workdir.
     names: Text file with the name of one class per line, in label order, to
       use instead.
 
   Raises:
-    WorkdirError: If the directory holds no run.
-    CheckpointError: If there is no checkpoint, or if it is damaged.
+    CheckpointError: If there is no checkpoint, or if it is damaged or of
+      another model.
     DataError: If `names` has another number of classes.
   """
-  parts = experiment.open(directory)
   with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
     variables = checkpoints.restore_model(

@@ -131,12 +131,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     _check_animation(args.animate, args.files)
   started = time.perf_counter()
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import experiment, frozen, predictor
-  from sgcl_jax.devices import set_up
+  from sgcl_jax import frozen, predictor
 
-  precision = experiment.open(args.checkpoint).record["matmul_precision"]
-  set_up.configure(args.batch_size, precision, remat=False)
-  model = frozen.load(args.checkpoint, args.class_names)
+  model = frozen.open(args, args.batch_size)
   if is_stream:
     _answer_stream(args, model, predictor.make(model, batch_size=1))
     return
@@ -156,6 +153,7 @@ def _parse(argv):
   parser.add_argument(
     "--checkpoint", required=True, metavar="DIR", help="directory of a run"
   )
+  parser.add_config()
   parser.add_argument(
     "--class_names",
     type=pathlib.Path,

@@ -29,11 +29,12 @@ def make(
     transform: Name of the transform; `ucla` moves the origin itself.
 
   Returns:
-    f(clip [T, M, V, C]) -> [T, M, V, C]. What is absent from a clip: see
-    `center`.
+    f(clip [T, M, num_recorded, C]) -> [T, M, V, C]. What is absent from a clip:
+    see `center`.
   """
 
   def prepare(clip):
+    clip = derive(clip, layout)
     if transform != "ucla":
       clip = center(clip, layout)
     if prepared.get("lone_person") == "repeat":
@@ -43,6 +44,24 @@ def make(
     return clip
 
   return prepare
+
+
+def derive(clip: jax.Array, layout: skeletons.Skeleton) -> jax.Array:
+  """Computes the joints of a layout from the recorded ones.
+
+  Args:
+    clip: [T, M, num_recorded, C], see `center`.
+    layout: Joint layout.
+
+  Returns:
+    [T, M, V, C]. Without one of its joints, a mean is absent.
+  """
+  if not layout.recorded:
+    return clip
+  if layout.dimensions == 2:
+    clip = jnp.where((clip == 0).all(axis=-1, keepdims=True), jnp.nan, clip)
+  means = [clip[:, :, list(part)].mean(axis=2) for part in layout.parts]
+  return jnp.stack(means, axis=2)
 
 
 def center(clip: jax.Array, layout: skeletons.Skeleton) -> jax.Array:

@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import export, frozen, input_pipeline
+from sgcl_jax import experiment, export, frozen, input_pipeline
 from sgcl_jax.models import transposition
 from sgcl_jax.runs import scores
 
@@ -43,6 +44,10 @@ np.save("out.npy", probabilities)
   return np.load(directory / "out.npy")
 
 
+def load(directory, *args):
+  return frozen.load(experiment.open(directory), directory, *args)
+
+
 def load_test_clips(model):
   clips = input_pipeline.load(model.parts.source.data_dir, "test")
   batch = clips.batch(np.arange(len(clips)))
@@ -54,7 +59,7 @@ def test_a_file_runs_without_this_package(call_main, tiny_run, tmp_path):
   done = call_main(export.main, "--checkpoint", tiny_run, "--out", out)
   assert done.returncode == 0, done.stderr
   assert "10 classes" in done.stdout
-  clips = load_test_clips(frozen.load(tiny_run))
+  clips = load_test_clips(load(tiny_run))
   found = run_example(".stablehlo", tmp_path, *clips)
   (path,) = (tiny_run / "scores").glob("*_joint.npz")
   expected = jax.nn.softmax(scores.read(path).logits)
@@ -62,9 +67,9 @@ def test_a_file_runs_without_this_package(call_main, tiny_run, tmp_path):
 
 
 def test_what_a_file_says_of_itself(tiny_run):
-  about = export.describe(frozen.load(tiny_run))
+  about = export.describe(load(tiny_run))
   assert about["class_names"] == tuple(f"class {i}" for i in range(10))
-  assert about["layout"]["joints"][:2] == ["hip center", "spine"]
+  assert about["joints"][:2] == ["hip center", "spine"]
   assert about["inputs"]["skeleton"] == ["clips", "frames", 1, 20, 3]
   assert about["prepared"] == {"aligned": False}
   json.dumps(about)
@@ -73,13 +78,29 @@ def test_what_a_file_says_of_itself(tiny_run):
 def test_names_of_classes_from_a_file(tiny_run, tmp_path, call_main):
   path = tmp_path / "names.txt"
   path.write_text("\ufeff" + "\n".join("abcdefghij") + "\n", encoding="utf-8")
-  assert frozen.load(tiny_run, path).class_names == tuple("abcdefghij")
+  assert load(tiny_run, path).class_names == tuple("abcdefghij")
   path.write_text("a\nb\n")
   args = ["--checkpoint", tiny_run, "--out", tmp_path / "m.stablehlo"]
   done = call_main(export.main, *args, "--class_names", path)
   assert done.returncode == 1
   assert "names.txt names 2 classes, the model has 10" in done.stderr
   assert not (tmp_path / "m.stablehlo").exists()
+
+
+def test_a_run_of_another_version_needs_a_config(
+  tiny_run, tmp_path, call_main, list_fields
+):
+  """As `--mode=evaluate` does."""
+  run = tmp_path / "run"
+  shutil.copytree(tiny_run, run)
+  config = json.loads((run / "config.json").read_text())
+  del config["optim"]["base_lr"]
+  (run / "config.json").write_text(json.dumps(config))
+  args = ["--checkpoint", run, "--out", tmp_path / "m.stablehlo"]
+  done = call_main(export.main, *args)
+  assert done.returncode == 1 and "pass --config FILE" in done.stderr
+  done = call_main(export.main, *args, *list_fields("ctrgcn_ucla"))
+  assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,7 +150,7 @@ def test_backbones(backbone_run, suffix, tmp_path):
   if suffix == ".onnx":
     pytest.importorskip("jax2onnx")
   directory, name = backbone_run
-  model = frozen.load(directory)
+  model = load(directory)
   skeleton, num_frames = load_test_clips(model)
   size = {"num_clips": len(skeleton), "num_frames": skeleton.shape[1]}
   export.write(model, tmp_path / f"model{suffix}", **size)

@@ -15,7 +15,7 @@ from data_prep.ntu import raw_files, shards
 from data_prep.quality import draw
 from sgcl_jax import (
   errors,
-  frozen,
+  experiment,
   input_pipeline,
   predict,
   predictor,
@@ -29,7 +29,7 @@ from tests.data_prep.ntu.raw_text import make_joints, make_text, merge
 def folder(tiny_run, tmp_path_factory):
   """The test clips of `tiny_run`, as files of three kinds."""
   out = tmp_path_factory.mktemp("clips")
-  data_dir = frozen.load(tiny_run).parts.source.data_dir
+  data_dir = experiment.open(tiny_run).source.data_dir
   for i, clip in enumerate(input_pipeline.read_clips(data_dir, "test")):
     path, skeleton = out / f"{clip['name']}.json", clip["skeleton"]
     if i % 3 == 0:

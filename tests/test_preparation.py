@@ -2,13 +2,14 @@
 """The preparation inside of an exported model, against the converters'."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_prep.clips import origin, skeleton_array
+from data_prep.clips import origin, reader, skeleton_array
 from data_prep.ntu import actors
 from data_prep.ntu import align as converter
 from sgcl_jax import preparation, skeletons
@@ -54,6 +55,29 @@ def test_the_center_of_your_own_layout(dimensions, center):
     if dimensions == 2 or not joint:  # No NaN, so it can go in again.
       again = preparation.center(centered, layout)
       np.testing.assert_allclose(again, centered, atol=1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_computed_joints(dimensions):
+  """Recorded joints go in; without one of its joints, a mean is absent."""
+  text = {
+    "name": "arm",
+    "joints": ["a", "b", "c"],
+    "computed": {"middle": ["b", "c"]},
+    "keep": ["a", "middle"],
+    "bones": [["a", "middle"]],
+    "center": "middle",
+    "dimensions": dimensions,
+  }
+  layout = skeletons.parse(json.dumps(text), "text")
+  clip = np.random.default_rng(0).uniform(1, 2, (5, 2, 3, 3)).astype("f")
+  clip[0] = 0
+  clip[2, 0, 1] = 0 if dimensions == 2 else np.nan
+  parsed = skeleton_array.parse(clip, layout)
+  expected, _ = reader.prepare(parsed, reader.Options(layout))
+  assert expected.shape == (5, 2, 2, 3) and not expected[2, 0, 1].any()
+  found = preparation.make({}, layout, "whole")(jnp.asarray(clip))
+  np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_lone_person(bodies):
