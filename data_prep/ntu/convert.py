@@ -139,6 +139,8 @@ def main(wanted: raw_set.RawSet, argv: Sequence[str] | None = None) -> None:
     "--overwrite", action="store_true", help="replace the data set at --out"
   )
   args = parser.parse_args(argv)
+  if args.workers is not None and args.workers < 1:
+    raise errors.ConfigError(f"--workers={args.workers} is less than 1")
   default = f"data/{name}{'_aligned' if args.align else ''}"
   convert(
     wanted,

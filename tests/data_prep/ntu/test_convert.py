@@ -278,3 +278,9 @@ def test_the_metadata_tell_how_new_clips_are_prepared(alignment):
   metadata = dict(convert._describe(ntu60.NTU60, options).metadata)
   assert metadata.pop("alignment", "own") == (alignment or "own")
   assert metadata == {"aligned": bool(alignment), "lone_person": "repeat"}
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_number_of_processes_that_makes_no_sense(tmp_path, workers):
+  with pytest.raises(errors.ConfigError, match=f"--workers={workers} is less"):
+    conversion.run(tmp_path, tmp_path / "out", f"--workers={workers}")
