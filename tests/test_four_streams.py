@@ -2,6 +2,7 @@
 """Four streams with one command: what is trained, resumed and fused."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -95,12 +96,27 @@ def test_what_is_missing_is_trained_and_all_is_fused(call, trained, tmp_path):
   assert found["streams"]["joint"]["top1"] == alone.accuracy()["top1"]
 
 
-def test_the_script_hands_its_arguments_on():
-  text = (ROOT / "launch" / "four_streams.sh").read_text()
-  assert 'exec .venv/bin/python -m sgcl_jax.four_streams "$@"' in text
-  subprocess.run(
-    ["bash", "-n", ROOT / "launch" / "four_streams.sh"], check=True
+def test_the_script_hands_its_arguments_on(tmp_path):
+  """From any directory, with an environment that is installed already."""
+  for name in ("four_streams.sh", "environment.sh"):
+    (tmp_path / "launch").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "launch" / name, tmp_path / "launch")
+  python = tmp_path / ".venv" / "bin" / "python"
+  python.parent.mkdir(parents=True)
+  python.write_text('#!/bin/bash\necho "$PWD: $*"\n')
+  python.chmod(0o755)
+  (tmp_path / "setup.py").touch()
+  (tmp_path / ".venv" / "installed-").touch()
+  line = [CONFIG, "--config.optim.decay_epochs=(1, 2)", "--jobs", "2"]
+  result = subprocess.run(
+    ["bash", tmp_path / "launch" / "four_streams.sh", *line],
+    cwd="/",
+    capture_output=True,
+    text=True,
   )
+  assert result.returncode == 0, result.stderr
+  expected = f"{tmp_path}: -m sgcl_jax.four_streams {' '.join(line)}"
+  assert result.stdout.splitlines()[-1] == expected
 
 
 @pytest.mark.slow

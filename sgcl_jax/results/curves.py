@@ -4,6 +4,7 @@
 import hashlib
 import json
 import pathlib
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ COLOURS = {"off": "#595959", "paper": "#0072b2", "released": "#d55e00"}
 LABELS = {"off": "without", "paper": "SkeletonGCL", "released": "as released"}
 COLUMNS = 2
 SIZE = 3.6, 2.5  # Of a panel, in inches.
+TITLE_WIDTH = 50  # Letters that fit above a panel.
 
 
 def draw(found: dict[str, store.Tables], path: pathlib.Path) -> None:
@@ -111,7 +113,7 @@ def _draw_panel(axis, title, runs):
     plural = "s" if len(chosen) > 1 else ""
     label = f"{LABELS[contrast]}, {len(chosen)} run{plural}"
     axis.plot(epochs, mean, color=colour, lw=2, label=label)
-  axis.set_title(title, fontsize=8)
+  axis.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=8)
   axis.set_xlabel("epoch", fontsize=8)
   axis.set_ylabel("test top-1, %", fontsize=8)
   axis.tick_params(labelsize=7)
