@@ -90,6 +90,8 @@ def base() -> ConfigDict:
   # Whether the backward pass computes the blocks again: less memory, more time.
   config.model.remat = config_dict.placeholder(bool)
   config.matmul_precision = "highest"
+  # On a GPU: the same bits each time (docs/PERFORMANCE.md). A CPU always is.
+  config.deterministic = False
   config.init_from = config_dict.placeholder(str)  # Workdir of another run.
   config.batch_size = 64  # Over all devices.
   config.eval_batch_size = 64

@@ -64,7 +64,7 @@ def open(args: argparse.Namespace, batch_size: int) -> Frozen:
   if config is None:
     config = ConfigDict(workdir.read_config(args.checkpoint))
   precision = config.get("matmul_precision", "highest")
-  set_up.configure(batch_size, precision, remat=False)
+  set_up.configure(batch_size, precision)
   return load(experiment.make(config), args.checkpoint, args.class_names)
 
 

@@ -16,13 +16,21 @@ MAX_CPU_DEVICES = 8
 CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
-def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
+def configure(
+  batch_size: int,
+  matmul_precision: str,
+  *,
+  remat: bool = False,
+  deterministic: bool = False,
+) -> None:
   """Sets devices, allocator, precision and compilation cache.
 
   Args:
     batch_size: Clips of a training batch, over all devices.
     matmul_precision: JAX's default precision of products, such as `highest`.
     remat: Whether the backward pass computes blocks again.
+    deterministic: Whether CUDA devices leave out operations whose results
+      depend on the order of additions.
 
   Raises:
     ConfigError: As `check_devices`.
@@ -38,7 +46,9 @@ def configure(batch_size: int, matmul_precision: str, *, remat: bool) -> None:
   if any(importlib.util.find_spec(name) for name in CUDA_PLUGINS):
     # XLA's fusion of products with Triton aborts on our transpositions
     # (https://github.com/openxla/xla/issues/47381, seen with jax 0.11.2).
-    _add_flags("--xla_gpu_enable_triton_gemm=false")
+    _set_flag("--xla_gpu_enable_triton_gemm", "false")
+    if deterministic:
+      _set_flag("--xla_gpu_exclude_nondeterministic_ops", "true")
   logging.set_verbosity(logging.WARNING)  # Orbax logs every file.
   jax.config.update("jax_default_matmul_precision", matmul_precision)
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
@@ -91,6 +101,12 @@ def _is_cpu_alone():
   return jax.config.jax_platforms == "cpu" or not any(
     importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
   )
+
+
+def _set_flag(name, value):
+  """Sets a flag of XLA, unless XLA_FLAGS does already."""
+  if name not in os.environ.get("XLA_FLAGS", ""):
+    _add_flags(f"{name}={value}")
 
 
 def _add_flags(flags):

@@ -58,8 +58,29 @@ def test_a_platform_without_devices(error, reason, monkeypatch):
   for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"):
     monkeypatch.setenv(name, "unchanged")
   with pytest.raises(errors.ConfigError, match=rf"\({reason}\)") as refusal:
-    set_up.configure(8, "highest", remat=False)
+    set_up.configure(8, "highest")
   assert "JAX_PLATFORMS=cpu" in str(refusal.value)
+
+
+TRITON = "--xla_gpu_enable_triton_gemm="
+EXCLUDE = "--xla_gpu_exclude_nondeterministic_ops="
+
+
+@pytest.mark.parametrize(
+  ("given", "deterministic", "flags"),
+  [
+    ("", False, [f"{TRITON}false"]),
+    ("", True, [f"{TRITON}false", f"{EXCLUDE}true"]),
+    (f"{TRITON}true", True, [f"{TRITON}true", f"{EXCLUDE}true"]),
+  ],
+)
+def test_flags_for_cuda(given, deterministic, flags, monkeypatch):
+  monkeypatch.setattr(set_up, "CUDA_PLUGINS", ("json",))
+  monkeypatch.setattr(set_up, "_is_cpu_alone", lambda: False)
+  monkeypatch.setenv("XLA_FLAGS", given)
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unchanged")
+  set_up.configure(8, "highest", deterministic=deterministic)
+  assert os.environ["XLA_FLAGS"].split() == flags
 
 
 @pytest.mark.skipif(cores.count_cores() < 2, reason="there is one core")
