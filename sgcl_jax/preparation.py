@@ -59,7 +59,8 @@ def derive(clip: jax.Array, layout: skeletons.Skeleton) -> jax.Array:
   if not layout.recorded:
     return clip
   if layout.dimensions == 2:
-    clip = jnp.where((clip == 0).all(axis=-1, keepdims=True), jnp.nan, clip)
+    undetected = (clip[..., :2] == 0).all(axis=-1, keepdims=True)
+    clip = jnp.where(undetected, jnp.nan, clip)
   means = [clip[:, :, list(part)].mean(axis=2) for part in layout.parts]
   return jnp.stack(means, axis=2)
 
@@ -72,7 +73,9 @@ def center(clip: jax.Array, layout: skeletons.Skeleton) -> jax.Array:
 
   Args:
     clip: [T, M, V, C]. A joint is absent where it is NaN; in space, also where
-      its person is 0 in all joints; in the plane, where it is 0 and its score.
+      its person is 0 in all joints; in the plane, where x and y are 0, whatever
+      the score. In a clip with negative x or y, which is centered already, the
+      score must be 0 as well.
     layout: Has the center, and how many channels are coordinates.
 
   Returns:
@@ -81,7 +84,14 @@ def center(clip: jax.Array, layout: skeletons.Skeleton) -> jax.Array:
   size, joints = layout.dimensions, list(layout.center)
   known = jnp.isfinite(clip[..., :size]).all(axis=-1, keepdims=True)
   seen = known & jnp.any(clip != 0, axis=-1, keepdims=True)  # [T, M, V, 1]
-  present = seen if size == 2 else known & seen.any(axis=2, keepdims=True)
+  if size == 2:
+    place = clip[..., :size]
+    detected = jnp.any(place != 0, axis=-1, keepdims=True)
+    # Pixels are not negative: this clip is centered, its center may be at 0.
+    is_centered = jnp.any(place < 0)
+    present = seen & (detected | is_centered)
+  else:
+    present = known & seen.any(axis=2, keepdims=True)
   clip = jnp.where(present, clip, 0)
   has_center = present[:, 0, joints, 0].all(axis=-1)  # [T]
   centers = clip[:, 0, joints].mean(axis=1)  # [T, C]

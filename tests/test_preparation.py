@@ -72,12 +72,28 @@ def test_computed_joints(dimensions):
   layout = skeletons.parse(json.dumps(text), "text")
   clip = np.random.default_rng(0).uniform(1, 2, (5, 2, 3, 3)).astype("f")
   clip[0] = 0
-  clip[2, 0, 1] = 0 if dimensions == 2 else np.nan
+  clip[2, 0, 1, :dimensions] = 0 if dimensions == 2 else np.nan
   parsed = skeleton_array.parse(clip, layout)
   expected, _ = reader.prepare(parsed, reader.Options(layout))
   assert expected.shape == (5, 2, 2, 3) and not expected[2, 0, 1].any()
   found = preparation.make({}, layout, "whole")(jnp.asarray(clip))
   np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_undetected_joints_in_the_plane():
+  """A detector's score above 0 at x = y = 0 says nothing, as in conversion."""
+  layout = skeletons.LAYOUTS["coco17"]
+  rng = np.random.default_rng(0)
+  clip = rng.uniform(100, 600, (20, 2, 17, 3)).astype("f")
+  clip[..., 2] = 0.7
+  clip[rng.uniform(size=(20, 2, 17)) < 0.2, :2] = 0
+  clip[0, 0, layout.center] = (0, 0, 0.7)
+  expected, _ = origin.center(skeleton_array.parse(clip, layout), layout)
+  centered = preparation.center(jnp.asarray(clip), layout)
+  np.testing.assert_allclose(centered, expected, atol=1e-4)
+  assert not centered[0, 0, layout.center].any()
+  again = preparation.center(centered, layout)
+  np.testing.assert_array_equal(again, centered)
 
 
 def test_a_lone_person(bodies):
