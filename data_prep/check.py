@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from data_prep.quality import judge, measure
-from sgcl_jax import command, errors, input_pipeline, progress, skeletons
+from sgcl_jax import (
+  command,
+  errors,
+  input_pipeline,
+  progress,
+  skeletons,
+  wording,
+)
 
 MOST_CLASSES = 12
 # Data sets whose metadata name no layout.
@@ -129,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
   if result["problems"]:
     number = len(result["problems"])
     raise errors.DataError(
-      f"{args.data} has {number} problem{'s' if number > 1 else ''}"
+      f"{args.data} has {wording.count(number, 'problem')}"
     )
 
 
@@ -145,7 +152,7 @@ def _show(args):
   if args.json:
     command.print_json({"gif": str(out), "num_frames": num_frames})
   else:
-    print(f"wrote   {out}, {num_frames} frames")
+    print(f"wrote   {out}, {wording.count(num_frames, 'frame')}")
 
 
 def _spread(values, clips):
@@ -166,9 +173,9 @@ def _print_page(result):
   layout, size = result["layout"], result["dimensions"]
   named = f" ({layout}, {'x, y, score' if size == 2 else 'x, y, z'})"
   print(
-    f"data     {result['data']}: {result['num_clips']:,} clips,"
-    f" {result['num_classes']} classes, persons at most"
-    f" {result['num_persons']}, {result['num_joints']} joints"
+    f"data     {result['data']}: {wording.count(result['num_clips'], 'clip')},"
+    f" {wording.count(result['num_classes'], 'class')}, persons at most"
+    f" {result['num_persons']}, {wording.count(result['num_joints'], 'joint')}"
     f"{named if layout else ''}"
   )
   for split, count in result["splits"].items():

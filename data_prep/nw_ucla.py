@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep import class_names, problems, records, tfrecord, walk
-from sgcl_jax import command, errors, progress
+from sgcl_jax import command, errors, progress, wording
 
 ARCHIVE = "all_sqe.tar.xz"
 ZIP = "all_sqe.zip"  # Another archive of the same files.
@@ -223,12 +223,14 @@ def _parse_skeletons(skeletons):
   for t, frame in enumerate(skeletons):
     if not isinstance(frame, list) or len(frame) != NUM_JOINTS:
       count = len(frame) if isinstance(frame, list) else 0
-      raise errors.DataError(f"frame {t} has {count} joints, not {NUM_JOINTS}")
+      raise errors.DataError(
+        f"frame {t} has {wording.count(count, 'joint')}, not {NUM_JOINTS}"
+      )
     for v, joint in enumerate(frame):
       if not isinstance(joint, list) or len(joint) != 3:
         count = len(joint) if isinstance(joint, list) else 0
         raise errors.DataError(
-          f"frame {t}, joint {v} has {count} columns, not 3"
+          f"frame {t}, joint {v} has {wording.count(count, 'column')}, not 3"
         )
       for value in joint:
         # NumPy would also take strings, booleans and null.
@@ -307,8 +309,10 @@ def _print_summary(pairs, out, found, passed):
     print(f"left    {walk.describe(passed)}")
   print(f"wrote   {out}")
   print(
-    "next    python -m sgcl_jax.main --config configs/ctrgcn_ucla.py"
-    f" --config.data.dir={out}"
+    "next    "
+    + wording.command_line(
+      "sgcl_jax.main", "--config", "ctrgcn_ucla", f"--config.data.dir={out}"
+    )
   )
 
 

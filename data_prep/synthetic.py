@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep import ntu60
 from data_prep.ntu import skeleton_file
-from sgcl_jax import command, errors, progress
+from sgcl_jax import command, errors, progress, wording
 
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
 PERFORMERS = tuple(sorted((*ntu60.TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))
@@ -311,8 +311,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser.parse_args(argv)
   written = write(**vars(args))
   print(
-    f"Wrote {len(written)} clips of {args.num_classes} actions to {args.out};"
-    f" next: python -m data_prep.ntu60 --raw {args.out}"
+    f"Wrote {wording.count(len(written), 'clip')} of"
+    f" {wording.count(args.num_classes, 'action')} to {args.out}; next: "
+    + wording.command_line("data_prep.ntu60", "--raw", str(args.out))
   )
 
 

@@ -6,6 +6,8 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from sgcl_jax import wording
+
 
 def files(
   root: pathlib.Path,
@@ -60,8 +62,7 @@ def describe(passed: collections.Counter) -> str:
   kinds = ", ".join(
     f"{count:,} {kind}" for kind, count in sorted(passed.items())
   )
-  plural = "s" if passed.total() > 1 else ""
-  return f"{passed.total():,} other file{plural} ({kinds})"
+  return f"{wording.count(passed.total(), 'other file')} ({kinds})"
 
 
 def _walk(directory, seen):

@@ -19,7 +19,7 @@ import numpy as np
 from data_prep import problems, walk
 from data_prep.clips import clip_file, like, reader, skeleton_array
 from data_prep.ntu import actors, align, skeleton_file
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, wording
 
 SUFFIXES = (".skeleton", *clip_file.SUFFIXES)
 
@@ -261,8 +261,7 @@ def _animate(out, path, clip, top, layout):
 
 
 def _show(answer):
-  plural = "" if answer["num_frames"] == 1 else "s"
-  print(f"{answer['file']} ({answer['num_frames']} frame{plural})")
+  print(f"{answer['file']} ({wording.count(answer['num_frames'], 'frame')})")
   for each in answer["top"]:
     print(f"  {100 * each['probability']:5.1f} %  {each['class']}")
   sys.stdout.flush()

@@ -2,9 +2,10 @@
 """The clips that a run trains and evaluates on, and its batch sizes."""
 
 import dataclasses
+import shlex
 from typing import Any
 
-from sgcl_jax import errors, input_pipeline, skeletons
+from sgcl_jax import errors, input_pipeline, skeletons, wording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +60,9 @@ class Source:
     steps = self.repeats * num_clips // self.batch_size
     if not steps:
       raise errors.TrainingError(
-        f"{num_clips} clips repeated {self.repeats} times do not fill one batch"
-        f" of {self.batch_size}; lower config.batch_size"
+        f"{wording.count(num_clips, 'clip')}, each drawn"
+        f" {wording.count(self.repeats, 'time')} in an epoch, do not fill one"
+        f" batch of {self.batch_size}; lower config.batch_size"
       )
     return steps
 
@@ -107,7 +109,8 @@ class Source:
     expected = self.num_persons, self.layout.num_joints
     if (persons, joints) != expected:
       raise errors.DataError(
-        f"{self.data_dir} holds {persons} persons of {joints} joints, the"
+        f"{self.data_dir} holds {wording.count(persons, 'person')} of"
+        f" {wording.count(joints, 'joint')}, the"
         f" config wants {self.num_persons} of {self.layout.num_joints}"
         f" ({self.layout.name})"
       )
@@ -125,7 +128,8 @@ class Source:
   def _check_classes(self, clips):
     if self.num_classes > len(clips.class_names):
       raise errors.DataError(
-        f"{self.data_dir} has {len(clips.class_names)} classes, the config"
+        f"{self.data_dir} has"
+        f" {wording.count(len(clips.class_names), 'class')}, the config"
         f" num_classes={self.num_classes}: use the config of that data set, or"
         " name another config.data.dir"
       )
@@ -161,5 +165,6 @@ def _dimensions(clips):
 
 def _with_remedy(error, prepare, data_dir, keys):
   return errors.DataError(
-    f"{error}. Prepare it with: {prepare} --out {data_dir}; or set {keys}"
+    f"{error}. Prepare it with: {prepare} --out"
+    f" {shlex.quote(data_dir)}; or set {keys}"
   )

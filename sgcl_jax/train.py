@@ -21,6 +21,7 @@ from sgcl_jax import (
   provenance,
   state,
   steps,
+  wording,
 )
 from sgcl_jax.devices import parallel
 from sgcl_jax.runs import checkpoint, stop, workdir
@@ -64,11 +65,12 @@ def run(
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
   epoch.print_notices([*schedule.notices(), *source.notices(clips, test_clips)])
-  plural = "s" if schedule.num_epochs > 1 else ""
   with workdir.claim(parts.record, directory), stop.listen() as flag:
     print(
-      f"{len(clips):,} clips to train, {len(test_clips):,} to test;"
-      f" {schedule.num_epochs} epoch{plural} of {steps_per_epoch} steps on"
+      f"{wording.count(len(clips), 'clip')} to train,"
+      f" {len(test_clips):,} to test;"
+      f" {wording.count(schedule.num_epochs, 'epoch')} of"
+      f" {wording.count(steps_per_epoch, 'step')} on"
       f" {parallel.describe_devices()};"
       " the first step takes longer, as it is compiled",
       flush=True,
@@ -243,7 +245,7 @@ def _check_progress(parts, saved, metadata):
   num_epochs = saved["epoch"] + bool(saved.get("partial"))
   if num_epochs > parts.schedule.num_epochs:
     raise errors.WorkdirError(
-      f"the run already has {num_epochs} epochs, more than"
+      f"the run already has {wording.count(num_epochs, 'epoch')}, more than"
       f" config.optim.num_epochs={parts.schedule.num_epochs}; use another"
       " --workdir, or --mode=evaluate"
     )

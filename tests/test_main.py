@@ -52,7 +52,7 @@ MISTAKES = {
   "joints": (["--config", "configs/ctrgcn_ucla.py",
               "--config.data.dir={data}", "--config.skeleton=ntu",
               "--workdir={tmp}/run"],
-             "1 persons of 20 joints, the config wants 1 of 25 (ntu)"),
+             "1 person of 20 joints, the config wants 1 of 25 (ntu)"),
 }  # fmt: skip
 
 

@@ -513,7 +513,7 @@ def test_the_released_contrast(tmp_path, tiny):
       "backbone 'tests.tiny:create' takes no config.model.width",
     ),
     ("num_classes", 9, "label 9, the config only num_classes=9: use the"),
-    ("num_persons", 2, "1 persons of 20 joints, the config wants 2 of 20"),
+    ("num_persons", 2, "1 person of 20 joints, the config wants 2 of 20"),
   ],
 )
 def test_unusable_values_are_refused(tmp_path, tiny, key, value, message):

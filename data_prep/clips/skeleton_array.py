@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, skeletons
+from sgcl_jax import errors, skeletons, wording
 
 NUM_CHANNELS = 3
 # More persons than this are rather frames, in another order of the axes.
@@ -145,7 +145,9 @@ def _check_shape(skeleton, layout, any_persons):
     return
   frames, persons = shape[:2]
   if persons > frames or (persons > MAX_PERSONS and not any_persons):
-    read = f"{frames} frame{'s' if frames > 1 else ''} of {persons} persons"
+    read = (
+      f"{wording.count(frames, 'frame')} of {wording.count(persons, 'person')}"
+    )
     if persons <= frames:
       hint = "; if there are so many, --max_persons keeps those that move most"
     raise errors.DataError(

@@ -4,7 +4,6 @@
 import collections
 import itertools
 import pathlib
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from configs import common
 from data_prep import problems, walk
 from data_prep.clips import reader
+from sgcl_jax import wording
 
 
 def make_report(
@@ -56,7 +56,9 @@ def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
     out: Directory of the data set.
   """
   classes = report["classes"]
-  print(f"clips   {report['clips']:,} of {len(classes)} classes")
+  print(
+    f"clips   {report['clips']:,} of {wording.count(len(classes), 'class')}"
+  )
   for split, count in report["splits"].items():
     print(f"        {split:11} {count:6,}")
   print(
@@ -79,13 +81,16 @@ def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
 
 def _make_command(report, out):
   """Returns the command that trains, or evaluates where nothing trains."""
-  data = f"--config.data.dir={shlex.quote(str(out))}"
+  data = f"--config.data.dir={out}"
   clips = [counts.get("train", 0) for counts in report["classes"].values()]
   if not any(clips):
-    return f"python -m sgcl_jax.main --mode=evaluate --workdir RUN {data}"
+    return wording.command_line(
+      "sgcl_jax.main", "--mode=evaluate", "--workdir", "RUN", data
+    )
   option, fields = common.suggest(clips)
-  words = [f"--config configs/ctrgcn_custom.py{option}", data, *fields]
-  return f"python -m sgcl_jax.main {' '.join(words)}"
+  return wording.command_line(
+    "sgcl_jax.main", "--config", f"ctrgcn_custom{option}", data, *fields
+  )
 
 
 def _find_notices(report):
@@ -101,9 +106,9 @@ def _find_notices(report):
   if counts[reader.SCORES] < report["clips"]:
     del counts[reader.SCORES]
   for note, count in _join_joints(counts).items():
-    yield f"{count:,} clip{'s' if count > 1 else ''}: {note}"
+    yield f"{wording.count(count, 'clip')}: {note}"
   if report["broken"]:
-    yield f"{len(report['broken']):,} broken files are left out"
+    yield f"left out: {wording.count(len(report['broken']), 'broken file')}"
 
 
 def _join_joints(counts):

@@ -11,7 +11,7 @@ import numpy as np
 from data_prep import ntu60, ntu120, problems, records
 from data_prep.clips import labels, reader
 from data_prep.ntu import actors, align, raw_set
-from sgcl_jax import command, errors, skeletons
+from sgcl_jax import command, errors, skeletons, wording
 
 NTU_SETS = {raw.name: raw for raw in (ntu60.NTU60, ntu120.NTU120)}
 NTU_NAME = re.compile(r"S[0-9]{3}C[0-9]{3}P[0-9]{3}R[0-9]{3}A([0-9]{3})")
@@ -41,11 +41,13 @@ class Found:
     """Returns lines for the summary."""
     counts = problems.count_notes(self.notes)
     lines = [
-      f"{count:,} clip{'s' if count > 1 else ''}: {note}"
+      f"{wording.count(count, 'clip')}: {note}"
       for note, count in counts.items()
     ]
     if self.broken:
-      lines.append(f"{len(self.broken):,} broken clips are left out")
+      lines.append(
+        f"left out: {wording.count(len(self.broken), 'broken clip')}"
+      )
     return lines
 
 
@@ -189,8 +191,8 @@ def find_config(
   backbone = "infogcn" if aligned else "ctrgcn"
   split = f":split={protocols[0]}" if protocols else ""
   if wanted is not None and layout == skeletons.NTU:
-    return f"{backbone}_{wanted.name}.py{split}"
-  return f"{backbone}_custom.py{split}"
+    return f"{backbone}_{wanted.name}{split}"
+  return f"{backbone}_custom{split}"
 
 
 def describe(

@@ -3,14 +3,13 @@
 
 import collections
 import pathlib
-import shlex
 from collections.abc import Iterator
 
 import numpy as np
 
 from data_prep import tfrecord
 from data_prep.ntu import raw_set
-from sgcl_jax import splits
+from sgcl_jax import splits, wording
 
 
 class Tally:
@@ -56,7 +55,7 @@ def show(
     wanted: The complete set, if the clips are of one.
   """
   labels, lengths = tally.labels, tally.lengths
-  print(f"clips   {len(lengths):,} of {len(labels)} classes")
+  print(f"clips   {len(lengths):,} of {wording.count(len(labels), 'class')}")
   for split, count in sorted(tally.splits.items()):
     print(f"        {split:11} {count:6,}")
   print(f"        {min(labels.values()):,} to {max(labels.values()):,} a class")
@@ -75,6 +74,8 @@ def show(
       )
   print(f"wrote   {out}")
   print(
-    f"next    python -m sgcl_jax.main --config configs/{config}"
-    f" --config.data.dir={shlex.quote(str(out))}"
+    "next    "
+    + wording.command_line(
+      "sgcl_jax.main", "--config", config, f"--config.data.dir={out}"
+    )
   )

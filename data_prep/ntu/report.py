@@ -3,7 +3,6 @@
 
 import collections
 import pathlib
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from data_prep import problems, walk
 from data_prep.ntu import raw_set
-from sgcl_jax import errors, splits
+from sgcl_jax import errors, splits, wording
 
 
 def make(
@@ -76,7 +75,9 @@ def show(
 ) -> None:
   """Prints a report, and the command that trains with `config`."""
   classes = [count for count in report["classes"].values() if count]
-  print(f"clips   {report['clips']:,} of {len(classes)} classes")
+  print(
+    f"clips   {report['clips']:,} of {wording.count(len(classes), 'class')}"
+  )
   for split, count in report["splits"].items():
     print(f"        {split:11} {count:6,}")
   print(f"        {min(classes):,} to {max(classes):,} a class")
@@ -93,12 +94,13 @@ def show(
   if report["of_a_larger_set"]:
     print(f"left    {report['of_a_larger_set']:,} of NTU RGB+D 120 alone")
   if report["copies"]:
-    print(f"left    {report['copies']:,} copies of the same files")
+    copies = wording.count(report["copies"], "copy", "copies")
+    print(f"left    {copies} of the same files")
   if report["passed_over"]:
     passed = collections.Counter(report["passed_over"])
     print(f"left    {walk.describe(passed)}")
   for what, count in problems.count_notes(report["unusual"].values()).items():
-    print(f"notice  {count:,} clips: {what}")
+    print(f"notice  {wording.count(count, 'clip')}: {what}")
   if not report["complete"]:
     print(
       f"notice  the official set has {wanted.num_clips:,} clips; figures will"
@@ -106,8 +108,10 @@ def show(
     )
   print(f"wrote   {out} (details: {problems.REPORT})")
   print(
-    f"next    python -m sgcl_jax.main --config configs/{config}.py"
-    f" --config.data.dir={shlex.quote(str(out))}"
+    "next    "
+    + wording.command_line(
+      "sgcl_jax.main", "--config", config, f"--config.data.dir={out}"
+    )
   )
 
 

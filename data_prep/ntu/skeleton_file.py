@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.ntu import joint_lines
-from sgcl_jax import errors
+from sgcl_jax import errors, wording
 
 NUM_JOINTS = 25
 
@@ -149,7 +149,8 @@ def _parse_body(lines, index):
     num_joints = _parse_count(lines, index + 1, "joints")
     if num_joints != NUM_JOINTS:
       raise errors.DataError(
-        f"line {index + 2}: {num_joints} joints, not {NUM_JOINTS}"
+        f"line {index + 2}: {wording.count(num_joints, 'joint')}, not"
+        f" {NUM_JOINTS}"
       )
   return fields[0].decode("ascii", "replace")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sgcl_jax import errors, input_pipeline, models
+from sgcl_jax import errors, input_pipeline, models, wording
 
 # (sum, count); both are summed over the replicas before the division.
 Mean = tuple[jax.Array, jax.Array]
@@ -121,9 +121,11 @@ def check_rows(
       continue
     raise errors.ContrastError(
       f"the contrast can never become active for class {label}"
-      f" ({class_names[label]}): with {drawn.clips[label]} training clips,"
-      f" drawn {drawn.visits[label]} times in the whole training{limit}, the"
-      f" bank will hold {rows[label]} rows of it and {others} of other"
+      f" ({class_names[label]}): with"
+      f" {wording.count(drawn.clips[label], 'training clip')}, drawn"
+      f" {wording.count(drawn.visits[label], 'time')} in the whole"
+      f" training{limit}, the bank will hold"
+      f" {wording.count(rows[label], 'row')} of it and {others} of other"
       f" classes, but {positives} and {negatives} are needed ({asked}). Lower"
       " these numbers of config.contrast, train longer, or set"
       " --config.contrast.cold_start=partial"

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from sgcl_jax import wording
 from sgcl_jax.contrast import base, losses, projection, sampling
 
 
@@ -112,7 +113,7 @@ def make(
       class_names,
       positives=draws.num_hard_positives,
       negatives=max(draws.num_hard_negatives, draws.num_random_negatives),
-      limit=f" and repeated {drawn.repeats} times in an epoch",
+      limit=f" and repeated {wording.count(drawn.repeats, 'time')} in an epoch",
       asked=str(draws),
     )
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors, experiment, state
+from sgcl_jax import command, errors, experiment, state, wording
 from sgcl_jax.import_torch import reader, translation
 from sgcl_jax.runs import checkpoint, whole
 
@@ -67,11 +67,15 @@ def run(
   whole.write(out, parts.record, imported, metadata)
   data = parts.record["data"]
   print(
-    f"{backbone} for {model.num_classes} classes, {model.skeleton.name} joints,"
-    f" {model.num_persons} persons: {out}\n"
+    f"{backbone} for {wording.count(model.num_classes, 'class')},"
+    f" {model.skeleton.name} joints,"
+    f" {wording.count(model.num_persons, 'person')}: {out}\n"
     f"evaluated on {data['dir']}, split {data['split']}, modality"
     f" {data['modality']}, unless --config says otherwise\n"
-    f"next: python -m sgcl_jax.main --mode=evaluate --workdir {out}"
+    "next: "
+    + wording.command_line(
+      "sgcl_jax.main", "--mode=evaluate", "--workdir", str(out)
+    )
   )
 
 

@@ -16,7 +16,7 @@ writes docs/RESULTS.md from all tables of docs/results/ and its template.
 
 from collections.abc import Sequence
 
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, wording
 from sgcl_jax.results import lines, page, store, table
 
 
@@ -89,7 +89,8 @@ def _add(args):
       f" {line['seed']}: top-1 {line['top1']} %"
       + (f", with {line['overrides']}" if line["overrides"] else "")
     )
-  print(f"{len(runs)} runs in {args.csv}, {replaced} of them replaced")
+  added = wording.count(len(runs), "run")
+  print(f"{added} in {args.csv}, {replaced} of them replaced")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import errors, wording
 from sgcl_jax.results import lines, store, table
 from sgcl_jax.runs import files
 
@@ -110,8 +110,7 @@ def _draw_panel(axis, title, runs):
       np.mean([run["top1"][run["epochs"].index(e)] for run in chosen])
       for e in epochs
     ]
-    plural = "s" if len(chosen) > 1 else ""
-    label = f"{LABELS[contrast]}, {len(chosen)} run{plural}"
+    label = f"{LABELS[contrast]}, {wording.count(len(chosen), 'run')}"
     axis.plot(epochs, mean, color=colour, lw=2, label=label)
   axis.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=8)
   axis.set_xlabel("epoch", fontsize=8)

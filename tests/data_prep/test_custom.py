@@ -88,7 +88,7 @@ def test_converts(raw, layout, tmp_path, capsys):
   write_clip(raw / "two.npz", make_clip(99, persons=2))
   convert(raw, layout(), tmp_path / "out")
   next_line = capsys.readouterr().out.splitlines()[-1]
-  assert "configs/ctrgcn_custom.py:preset=small --config.data.dir=" in next_line
+  assert "--config ctrgcn_custom:preset=small --config.data.dir=" in next_line
   assert "--config.contrast.cold_start=partial" in next_line  # Two classes.
   builder = tfds.builder_from_directory(tmp_path / "out")
   assert builder.info.features["label"].names == ["point at", "wave"]
@@ -214,7 +214,7 @@ def test_many_broken_files(raw, layout, tmp_path, capsys):
   assert len(lines) == 22 and "and 5 more; --skip_broken" in lines[-1]
   assert not (tmp_path / "out").exists()
   convert(raw, layout(), tmp_path / "out", "--skip_broken")
-  assert "notice  25 broken files are left out" in capsys.readouterr().out
+  assert "notice  left out: 25 broken files" in capsys.readouterr().out
   report = json.loads((tmp_path / "out" / "report.json").read_text())
   assert report["clips"] == 40 and len(report["broken"]) == 25
   assert "bad_24.json: cannot be read" in report["broken"][-1]

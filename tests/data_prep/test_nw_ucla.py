@@ -231,7 +231,7 @@ def test_converts(tmp_path, form, monkeypatch, capsys):
   printed = capsys.readouterr().out
   assert "2 train, 2 test" in printed
   assert "1 shortest, 2.5 median, 4 longest" in printed
-  assert "--config configs/ctrgcn_ucla.py" in printed
+  assert "--config ctrgcn_ucla" in printed
   assert "notice" not in printed
 
 

@@ -121,7 +121,7 @@ def test_float16_and_frames_between_actors(tmp_path, capsys):
   # 3 m are rounded to 2 mm, and so is the origin.
   assert 0 < np.abs(skeleton - expected).max() < 2e-3
   text = capsys.readouterr().out
-  assert "--config configs/ctrgcn_ntu60.py:split=xsub" in text
+  assert "--config ctrgcn_ntu60:split=xsub" in text
   assert "the official xsub_train has 40,091 clips" in text
 
 
@@ -150,7 +150,7 @@ def test_2d_joints_train_and_evaluate(tmp_path, capsys):
   write(tmp_path / "ntu60_hrnet.pkl", clips, members)
   out = run(tmp_path / "ntu60_hrnet.pkl")
   (line,) = (x for x in capsys.readouterr().out.splitlines() if "next" in x)
-  assert f"ctrgcn_custom.py:split=xsub --config.data.dir={out}" in line
+  assert f"ctrgcn_custom:split=xsub --config.data.dir={out}" in line
   found = conversion.read(out)
   content = clips[names[0]][1]
   skeleton = found[names[0]]["skeleton"]
@@ -193,7 +193,7 @@ def test_other_sets(tmp_path, capsys):
     run(file)
   out = run(file, "--layout", "ucla", "--names", names)
   text = capsys.readouterr().out
-  assert "configs/ctrgcn_custom.py --config.data.dir" in text
+  assert "ctrgcn_custom --config.data.dir" in text
   assert "3 annotations are in no split" in text
   assert "1 clips of the splits have no annotation" in text
   assert "1 clip: more than persons, the ones that move most" in text
@@ -317,7 +317,7 @@ def test_broken_clips_are_listed_or_left_out(tmp_path, capsys):
   assert sum("persons, frames, 25 joints" in line for line in lines) == 2
   assert [path.name for path in tmp_path.iterdir()] == ["a.pkl"]
   out = run(file, "--skip_broken")
-  assert "5 broken clips are left out" in capsys.readouterr().out
+  assert "left out: 5 broken clips" in capsys.readouterr().out
   assert list(conversion.read(out)) == ["good"]
 
 

@@ -138,7 +138,7 @@ def test_runs_are_added_once_and_sorted(add, make_run, tmp_path):
   assert [line["seed"] for line in read(tmp_path / "runs.csv")] == ["9", "10"]
   assert len(read(tmp_path / "runs_curves.csv")) == 4
   result = add(paths[0])
-  assert "1 runs in" in result.stdout and "1 of them" in result.stdout
+  assert "1 run in" in result.stdout and "1 of them" in result.stdout
   assert (tmp_path / "runs.csv").read_text() == text
   assert (tmp_path / "runs_curves.csv").read_text() == curves
   assert add(make_run("more", "gcl=false", 9, 12)).returncode == 0

@@ -85,7 +85,7 @@ def test_the_converter_records_it(tmp_path, capsys):
   raw = ["--raw", str(tmp_path / "raw"), "--workers=1"]
   ntu60.main([*raw, "--out", str(plain)])
   ntu60.main([*raw, "--out", str(turned), "--align"])
-  assert "configs/infogcn_ntu60.py" in capsys.readouterr().out
+  assert "--config infogcn_ntu60 " in capsys.readouterr().out
   one, other = (
     input_pipeline.load(path, "xsub_train") for path in (plain, turned)
   )

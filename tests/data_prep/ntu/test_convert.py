@@ -36,7 +36,7 @@ def test_converts(raw, tmp_path, capsys):
   lines = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert ["xsub_train", "2"] in lines
   assert ["left", "2", "of", "NTU", "RGB+D", "120", "alone"] in lines
-  assert lines[-1][-2] == "configs/ctrgcn_ntu60.py"
+  assert lines[-1][-2] == "ctrgcn_ntu60"
   assert any(line[:4] == ["notice", "the", "official", "set"] for line in lines)
   report = conversion.read_report(tmp_path / "out")
   assert report["clips"] == 4 and not report["complete"]
