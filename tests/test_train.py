@@ -14,6 +14,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from sgcl_jax import errors, evaluate, input_pipeline, state, train
+from sgcl_jax.devices import set_up
+from sgcl_jax.report import runs
 from sgcl_jax.runs import (
   checkpoint,
   digest,
@@ -181,6 +183,33 @@ def test_embeddings_are_kept_beside_the_scores(finished, tiny, tmp_path):
     moved = frames[name] - frames[name][:, [center]]
     distances = np.square(moved - moved[0]).sum((1, 2))
     np.testing.assert_array_equal(pose, frames[name][distances.argmax()])
+
+
+def test_a_report_evaluates_what_is_missing_or_old(
+  finished, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(set_up, "configure", lambda *_, **__: None)
+  finished = shutil.copytree(finished, tmp_path / "copy")
+
+  def load():
+    run = runs.load(finished)
+    return run, "evaluating" in capsys.readouterr().out
+
+  run, evaluated = load()
+  assert evaluated and run.embeddings.graphs.shape == (13, 1, 20, 20)
+  assert run.class_names == [f"class {i}" for i in range(10)]
+  assert max(line["epoch"] for line in run.lines) == 3
+  assert not load()[1]
+  # Trained since: the summary is of an earlier epoch.
+  summary = json.loads((finished / "summary.json").read_text())
+  summary["epoch"] = 2
+  (finished / "summary.json").write_text(json.dumps(summary))
+  run, evaluated = load()
+  assert evaluated and run.summary["epoch"] == 3
+  # Evaluated since without embeddings: other logits.
+  path = finished / EMBEDDINGS
+  embeddings.write(path, run.embeddings._replace(logits=run.scores.logits + 1))
+  assert load()[1] and not load()[1]
 
 
 def test_embeddings_of_a_backbone_without_features(tiny, tmp_path):

@@ -53,7 +53,7 @@ def embed(graphs: np.ndarray) -> np.ndarray:
   Args:
     graphs: [n, S, V, V].
   """
-  return graphs.astype(np.float64).mean(axis=1).reshape(len(graphs), -1)
+  return graphs.mean(axis=1, dtype=np.float64).reshape(len(graphs), -1)
 
 
 def distances(

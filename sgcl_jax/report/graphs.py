@@ -123,12 +123,13 @@ def maps(run: runs.Run, baseline: runs.Run | None) -> content.Part:
   drawn = []
   for kind in ("graphs", "features"):
     for title, member in content.both(run, baseline):
-      values = member.embeddings.features
-      if kind == "graphs":
-        values = diagnostics.embed(member.embeddings.graphs)
+      values = getattr(member.embeddings, kind)
       if values is None:
         continue
-      places = figures.project(values[chosen])
+      values = values[chosen]
+      places = figures.project(
+        diagnostics.embed(values) if kind == "graphs" else values
+      )
       drawn.append(
         content.Figure(
           f"tsne_{kind}_{title.replace(' ', '_')}",

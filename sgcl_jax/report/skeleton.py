@@ -75,7 +75,7 @@ def connections(graphs: np.ndarray, anchor: int) -> np.ndarray:
     graphs: [n, S, V, V].
     anchor: Index of the joint.
   """
-  return graphs.astype(np.float64).mean(axis=1)[:, anchor]
+  return graphs[:, :, anchor].mean(axis=1, dtype=np.float64)
 
 
 def draw(
@@ -156,16 +156,17 @@ def _draw_one(axes, points, share, layout, anchor):
     lw=1,
     zorder=4,
   )
-  for joint, name in enumerate(layout.joints):
-    if name.lower() in ("head", "nose"):  # So that one sees what is up.
-      axes.scatter(
-        *points[joint],
-        s=230,
-        facecolors="none",
-        edgecolors=style.MUTED,
-        lw=1.2,
-        zorder=1,
-      )
+  names = [name.lower() for name in layout.joints]
+  head = next((names.index(x) for x in ("head", "nose") if x in names), None)
+  if head is not None:  # So that one sees what is up.
+    axes.scatter(
+      *points[head],
+      s=230,
+      facecolors="none",
+      edgecolors=style.MUTED,
+      lw=1.2,
+      zorder=1,
+    )
   axes.set_aspect("equal", adjustable="datalim")
   axes.margins(0.15)
 
