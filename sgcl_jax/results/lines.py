@@ -3,9 +3,7 @@
 
 import hashlib
 import itertools
-import json
 import os
-import pathlib
 import statistics
 from typing import Any
 
@@ -26,6 +24,11 @@ RUN_FIELDS = (
 # Means over the steps of an epoch, then its test.
 CURVE_MEANS = ("ce", "instance", "semantic", "active_anchors", "accuracy")
 CURVE_FIELDS = ("run", "epoch", *CURVE_MEANS, "top1", "top5")
+
+SUMMARY_FIELDS = (
+  *("top1", "top5", "num_clips", "epoch", "seed"),
+  *("matmul_precision", "device", "versions"),
+)
 
 Line = dict[str, str]
 
@@ -112,15 +115,17 @@ def describe_epochs(directory: str | os.PathLike, run: str) -> list[Line]:
 
 
 def _read_summary(directory, config):
-  path = pathlib.Path(directory) / workdir.SUMMARY
-  try:
-    summary = json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError as error:
+  summary = workdir.read_summary(directory)
+  if not summary:
     raise errors.WorkdirError(
-      f"{directory} has no {path.name}: its training is not finished"
-    ) from error
-  except ValueError as error:
-    raise errors.WorkdirError(f"{path} is damaged ({error})") from error
+      f"{directory} has no {workdir.SUMMARY}: its training is not finished"
+    )
+  missing = [name for name in SUMMARY_FIELDS if name not in summary]
+  if missing:
+    raise errors.WorkdirError(
+      f"{directory}/{workdir.SUMMARY} has no {missing[0]}; evaluate the run"
+      " again"
+    )
   if summary["epoch"] != config["optim"]["num_epochs"]:
     raise errors.WorkdirError(
       f"{directory} has {summary['epoch']} of"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which config of `configs/` a run began with, and the fields that it set."""
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ IGNORED = (
 )
 # Open fields of a config, which a run fills from its data.
 FILLED = ("num_classes", "num_persons", "skeleton")
+
+MAX_LETTERS = 60  # Of a value.
 
 
 def find(record: dict[str, Any], spec: str | None = None) -> tuple[str, str]:
@@ -85,5 +88,13 @@ def _compare(record, config):
     unused = key.startswith("contrast.") and not record["gcl"]
     filled = key in FILLED and default.get(key) is None
     if not (same or unused or filled or key in IGNORED):
-      differences[key] = json.dumps(value, separators=(",", ":"))
-  return {key: value.strip('"') for key, value in differences.items()}
+      differences[key] = _format(value)
+  return differences
+
+
+def _format(value):
+  """Returns a text without spaces; a digest of a long one, such as a layout."""
+  text = json.dumps(value, separators=(",", ":")).strip('"')
+  if len(text) > MAX_LETTERS or " " in text:
+    return f"#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+  return text

@@ -7,6 +7,7 @@ import pathlib
 
 import tensorboardX
 
+from sgcl_jax import errors
 from sgcl_jax.runs import files
 
 NAME = "metrics.jsonl"
@@ -51,8 +52,28 @@ class Recorder:
 
 
 def read(workdir: str | os.PathLike) -> list[dict]:
-  """Returns the lines of a run's metrics.jsonl, none without the file."""
-  return [json.loads(line) for line in _lines(pathlib.Path(workdir))]
+  """Returns the lines of a run's metrics.jsonl, none without the file.
+
+  Raises:
+    WorkdirError: If a line is damaged; names it.
+  """
+  return [values for _, values in _parse(pathlib.Path(workdir))]
+
+
+def _parse(workdir):
+  """Yields each whole line, and what it holds."""
+  for number, line in enumerate(_lines(workdir), 1):
+    try:
+      values = json.loads(line)
+      complete = values.keys() >= {"step", "epoch", "split"}
+    except (ValueError, AttributeError):
+      complete = False
+    if not complete:
+      raise errors.WorkdirError(
+        f"{workdir / NAME}, line {number} is damaged; remove that line, or take"
+        " the file from a copy"
+      )
+    yield line, values
 
 
 def _lines(workdir):
@@ -67,8 +88,7 @@ def _lines(workdir):
 def _truncate(workdir, step, epoch):
   """Drops the lines after `step`, and tests after `epoch`."""
   kept = []
-  for text in _lines(workdir):
-    line = json.loads(text)
+  for text, line in _parse(workdir):
     is_late_test = line["split"] == "test" and line["epoch"] > epoch
     if line["step"] <= step and not is_late_test:
       kept.append(text)

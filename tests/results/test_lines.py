@@ -81,6 +81,7 @@ def test_the_lines_of_its_epochs(make_run):
     (None, {"data.dir": "elsewhere", "eval_batch_size": 3}, "paper", ""),
     (None, {"data.window": 32}, "paper", "data.window=32"),
     (None, {"model.dtype": "bfloat16"}, "paper", "model.dtype=bfloat16"),
+    (None, {"init_from": "runs/my run"}, "paper", "init_from=#ec4b80be"),
     (
       None,
       {"optim.decay_epochs": (1, 2)},
@@ -165,6 +166,17 @@ def change_top1(path):
   (path / "summary.json").write_text(json.dumps({**summary, "top1": 76}))
 
 
+def remove_field(path):
+  summary = json.loads((path / "summary.json").read_text())
+  del summary["device"]
+  (path / "summary.json").write_text(json.dumps(summary))
+
+
+def damage_metrics(path):
+  with (path / "metrics.jsonl").open("a") as file:
+    file.write("not JSON\n")
+
+
 def remove_scores(path):
   (path / "scores" / "xview_joint.npz").unlink()
 
@@ -176,6 +188,8 @@ def remove_scores(path):
     ({}, [], cut_summary, "summary.json is damaged"),
     ({}, [], change_top1, "gives top-1 75.000 %, summary.json says 76.000"),
     ({}, [], remove_scores, "there is no score file"),
+    ({}, [], remove_field, "summary.json has no device; evaluate the run"),
+    ({}, [], damage_metrics, "metrics.jsonl, line 7 is damaged"),
     ({"epoch": 1}, [], break_nothing, "has 1 of 2 epochs; finish it first"),
     ({"revisions": None}, [], break_nothing, "add --revision"),
     ({}, ["--revision", "c"], break_nothing, "leave out --revision"),

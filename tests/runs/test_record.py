@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A record that survives a kill, each step once."""
 
+import pytest
 from tensorboardX.proto import event_pb2
 
+from sgcl_jax import errors
 from sgcl_jax.runs import record
 
 
@@ -37,6 +39,21 @@ def test_a_test_that_the_checkpoint_lacks_is_dropped(tmp_path):
   assert len(record.read(tmp_path)) == 2
   record.Recorder(tmp_path, 3, 0).close()
   assert [line["split"] for line in record.read(tmp_path)] == ["train"]
+
+
+@pytest.mark.parametrize("damage", ["not JSON", "3", '{"step": 4}'])
+def test_a_damaged_line_is_named(tmp_path, damage):
+  recorder = record.Recorder(tmp_path, 0, 0)
+  recorder.write("train", 1, 1, loss=1.0)
+  recorder.close()
+  path = tmp_path / record.NAME
+  text = path.read_text() + f"{damage}\n"
+  path.write_text(text)
+  with pytest.raises(errors.WorkdirError, match="jsonl, line 2 is damaged"):
+    record.read(tmp_path)
+  with pytest.raises(errors.WorkdirError, match="jsonl, line 2 is damaged"):
+    record.Recorder(tmp_path, 1, 1)
+  assert path.read_text() == text
 
 
 def test_tensorboard_reads_the_events(tmp_path):
