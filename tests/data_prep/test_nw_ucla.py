@@ -235,6 +235,18 @@ def test_converts(tmp_path, form, monkeypatch, capsys):
   assert "notice" not in printed
 
 
+def test_follows_links_and_counts_what_it_passes_over(tmp_path, capsys):
+  files = make_files()
+  write_tree(tmp_path / "elsewhere", dict([files.popitem()]))
+  files = {name.replace(".json", ".JSON"): x for name, x in files.items()}
+  write_tree(tmp_path / "raw", {**files, "readme.txt": ""})
+  (tmp_path / "raw" / "link").symlink_to(tmp_path / "elsewhere")
+  convert(tmp_path, tmp_path / "raw", allow_incomplete=True)
+  out = capsys.readouterr().out
+  assert "clips   2 train, 2 test" in out
+  assert "left    1 other file (1 .txt)" in out
+
+
 def test_refuses_an_incomplete_set(tmp_path, capsys):
   write_tree(tmp_path / "raw", make_files())
   before = sorted(tmp_path.rglob("*"))

@@ -49,9 +49,15 @@ def test_copies_hidden_files_and_links(raw, tmp_path, capsys):
       archive.write(path, path.name)
   (raw / "._all.zip").write_bytes(b"no archive")
   (raw / "odd.skeleton").mkdir()
+  for path in linked.glob("*.skeleton"):  # As Windows may write it.
+    path.rename(path.with_suffix(".SKELETON"))
+  (raw / "all.zip").rename(raw / "all.ZIP")
+  (raw / "readme.txt").touch()
   capsys.readouterr()
   conversion.run(raw, tmp_path / "out")
-  assert "left    2 copies of the same files" in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert "left    2 copies of the same files" in out
+  assert "left    2 other files (1 .txt, 1 hidden)" in out
   assert conversion.read_files(tmp_path / "out") == conversion.read_files(
     tmp_path / "plain"
   )
