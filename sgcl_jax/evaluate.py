@@ -8,11 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
-import jaxlib
 import numpy as np
-import orbax.checkpoint as ocp
 
 from sgcl_jax import (
   errors,
@@ -29,6 +26,7 @@ from sgcl_jax.runs import (
   checkpoint,
   embeddings,
   files,
+  history,
   record,
   scores,
   stop,
@@ -165,13 +163,7 @@ def finish(
     "temperature": metadata.get("temperature"),
     "matmul_precision": parts.record["matmul_precision"],
     "device": parallel.describe_devices(),
-    "versions": {
-      "jax": jax.__version__,
-      "jaxlib": jaxlib.__version__,
-      "flax": flax.__version__,
-      "orbax-checkpoint": ocp.__version__,
-      "numpy": np.__version__,
-    },
+    "versions": history.find_versions(),
   }
   files.write_json(place / workdir.SUMMARY, summary)
   return summary

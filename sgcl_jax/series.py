@@ -238,7 +238,7 @@ class _Clips(NamedTuple):
 @functools.lru_cache
 def _read_clips(source):
   clips = source.load_train()
-  return _Clips(clips.digest(), clips.labels, clips.class_names)
+  return _Clips(clips.digest(content=True), clips.labels, clips.class_names)
 
 
 def _train_side_by_side(runs, jobs, devices, after):

@@ -4,6 +4,7 @@
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from sgcl_jax import (
   wording,
 )
 from sgcl_jax.devices import parallel
-from sgcl_jax.runs import checkpoint, stop, workdir
+from sgcl_jax.runs import checkpoint, history, stop, workdir
 
 
 def run(
@@ -78,9 +79,7 @@ def run(
     with contextlib.closing(
       _open_checkpoints(parts, directory, steps_per_epoch)
     ) as checkpoints:
-      current, saved = _restore(
-        parts, checkpoints, metadata, start, steps_per_epoch
-      )
+      current, saved = _restore(parts, checkpoints, metadata, start, clips)
       loop.Loop(
         parts=parts,
         directory=directory,
@@ -183,7 +182,8 @@ def _describe(parts, clips, test_clips):
     "model": parts.identity,
     "seed": parts.seed,
     "temperature": parts.temperature,
-    "data": clips.digest(),
+    "config": parts.record,
+    "data": clips.digest(content=True),
     "test": provenance.describe_test(parts, test_clips),
     "inputs": provenance.describe_inputs(parts),
     "prepared": clips.metadata,
@@ -200,15 +200,18 @@ def _open_checkpoints(parts, directory, steps_per_epoch):
   )
 
 
-def _restore(parts, checkpoints, metadata, start, steps_per_epoch):
+def _restore(parts, checkpoints, metadata, start, clips):
   """Returns the state to go on from, and the metadata of its checkpoint."""
   if checkpoints.latest() is None:
     return start, None
   saved = checkpoints.metadata()
-  _check_progress(parts, saved, metadata)
+  _check_progress(parts, saved, metadata, clips)
+  for change in history.describe_changes(saved):
+    print(f"notice: {change}", file=sys.stderr, flush=True)
   current = checkpoints.restore(start, parts.identity)
   done = saved.get("partial")
-  step = saved["epoch"] * steps_per_epoch + (done["steps"] if done else 0)
+  step = saved["epoch"] * parts.source.num_steps(len(clips))
+  step += done["steps"] if done else 0
   if int(current.step) != step:
     raise errors.CheckpointError(
       f"{checkpoints.path}: the checkpoint has {int(current.step)} steps, but"
@@ -228,9 +231,11 @@ def _check_trained_here(saved, directory):
     )
 
 
-def _check_progress(parts, saved, metadata):
+def _check_progress(parts, saved, metadata, clips):
   """Refuses a run on other data, or with more epochs than the schedule."""
-  if saved["data"] != metadata["data"]:
+  # The digest of older versions leaves the coordinates out.
+  known = metadata["data"] if "config" in saved else clips.digest()
+  if saved["data"] != known:
     raise errors.WorkdirError(
       f"{parts.source.data_dir} is not the data that this run began with; use"
       " another --workdir"

@@ -14,6 +14,7 @@ from configs import ctrgcn_ntu60, tables
 from sgcl_jax import errors, experiment, series
 from sgcl_jax import main as main_module
 from sgcl_jax.results import store
+from sgcl_jax.runs import digest
 from tests import finished
 from tests.conftest import ROOT
 
@@ -143,7 +144,7 @@ def test_a_table_is_trained_resumed_and_written(ablate, tmp_path):
   # A run on other data does not count.
   (metadata,) = runs["default"].glob("checkpoints/*/metadata/metadata")
   text = json.loads(metadata.read_text())
-  metadata.write_text(json.dumps({**text, "data": "another"}))
+  metadata.write_text(json.dumps(digest.seal({**text, "data": "another"})))
   result = ablate("--table", "3")
   assert result.returncode == 1
   assert result.stdout.count("as found in") == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sgcl_jax import errors, evaluate, main, provenance, skeletons, train
-from sgcl_jax.runs import scores
+from sgcl_jax.runs import digest, scores
 
 ONE_EPOCH = {"optim.num_epochs": 1}
 
@@ -38,12 +38,12 @@ def edit_metadata(directory, edit):
   for path in directory.glob("checkpoints/*/metadata/metadata"):
     metadata = json.loads(path.read_text())
     edit(metadata)
-    path.write_text(json.dumps(metadata))
+    path.write_text(json.dumps(digest.seal(metadata)))
 
 
 def forget(metadata):
   """Leaves what older versions stored."""
-  for key in ("test", "inputs", "prepared", "temperature"):
+  for key in ("test", "inputs", "prepared", "temperature", "config"):
     del metadata[key]
 
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 # Names in the metadata of a checkpoint.
@@ -26,8 +25,13 @@ def add(
     trees: Trees of arrays by the item that holds them.
   """
   arrays = {item: _of_tree(tree) for item, tree in trees.items()}
-  described = {**metadata, ARRAYS: arrays}
-  return {**described, OWN: _of_json(described)}
+  return seal({**metadata, ARRAYS: arrays})
+
+
+def seal(metadata: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns metadata with the digest of themselves."""
+  rest = {key: value for key, value in metadata.items() if key != OWN}
+  return {**rest, OWN: _of_json(rest)}
 
 
 def find_damage(
@@ -43,8 +47,7 @@ def find_damage(
   """
   if OWN not in metadata and ARRAYS not in metadata:
     return None
-  rest = {key: value for key, value in metadata.items() if key != OWN}
-  if metadata.get(OWN) != _of_json(rest):
+  if metadata.get(OWN) != seal(metadata)[OWN]:
     return "metadata"
   for item, tree in trees.items():
     saved = metadata[ARRAYS][item]
@@ -57,6 +60,8 @@ def find_damage(
 
 def _of_tree(tree):
   """Returns name -> digest of each array."""
+  import jax  # Not needed for metadata alone.
+
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {jax.tree_util.keystr(path): _of_array(leaf) for path, leaf in leaves}
 

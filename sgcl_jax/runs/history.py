@@ -2,6 +2,7 @@
 """What a run has cost and which code has trained it, over all its resumes."""
 
 import functools
+import importlib.metadata
 import pathlib
 import subprocess
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import sgcl_jax
 
+PACKAGES = ("jax", "jaxlib", "flax", "orbax-checkpoint", "numpy")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -21,8 +23,8 @@ def follow(saved: dict[str, Any] | None) -> Callable[[], dict[str, Any]]:
 
   Returns:
     A function that returns the fields to save with a checkpoint: `seconds` of
-    training and its tests, those of resumed parts included, and `revisions`,
-    see `find_revision`, without repetition.
+    training and its tests, those of resumed parts included; `revisions`, see
+    `find_revision`, without repetition; and `versions` of the packages.
   """
   saved, begin = saved or {}, time.monotonic()
   before = saved.get("seconds", 0.0)
@@ -32,7 +34,33 @@ def follow(saved: dict[str, Any] | None) -> Callable[[], dict[str, Any]]:
   return lambda: {
     "seconds": before + time.monotonic() - begin,
     "revisions": revisions,
+    "versions": find_versions(),
   }
+
+
+def describe_changes(saved: dict[str, Any]) -> list[str]:
+  """Returns what has changed since a checkpoint, a line for each.
+
+  Args:
+    saved: Metadata of the checkpoint.
+  """
+  now = find_versions()
+  pairs = [
+    (name, version, now.get(name))
+    for name, version in saved.get("versions", {}).items()
+  ]
+  if saved.get("revisions"):
+    pairs.append(("the code", saved["revisions"][-1], find_revision()))
+  return [
+    f"{name} was {before} when the checkpoint was saved, and is {after} now"
+    for name, before, after in pairs
+    if before != after
+  ]
+
+
+def find_versions() -> dict[str, str]:
+  """Returns the versions of the packages that compute and save."""
+  return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def write(
     with contextlib.closing(
       checkpoint.Checkpoints(path, writable=True)
     ) as checkpoints:
-      checkpoints.save(current, metadata)
+      checkpoints.save(current, {**metadata, "config": record})
   except BaseException:
     shutil.rmtree(path)
     raise

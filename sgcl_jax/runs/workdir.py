@@ -2,14 +2,16 @@
 """The directory of a run: its name, its config.json and its one writer."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from sgcl_jax import errors
-from sgcl_jax.runs import files
+from sgcl_jax.runs import files, stored
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
@@ -56,12 +58,29 @@ def default_name(config_name: str, record: dict[str, Any]) -> str:
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
   """Returns the config of a run.
 
+  The newest checkpoint holds it; `config.json` decides about the FREE_KEYS, and
+  about all keys as long as there is no checkpoint, or one of an older version.
+
   Raises:
     WorkdirError: If there is none, or if it cannot be read.
   """
+  saved = (stored.read_metadata(workdir) or {}).get("config")
+  try:
+    found = _read_file(workdir)
+  except errors.WorkdirError as error:
+    if saved is None:
+      raise
+    _notice(f"{error}; the checkpoint has the config as well")
+    return saved
+  if saved is None:
+    return found
+  return _join(saved, found, pathlib.Path(workdir) / CONFIG)
+
+
+def _read_file(workdir):
   path = pathlib.Path(workdir) / CONFIG
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError as error:
     raise errors.WorkdirError(
       f"{workdir} holds no {CONFIG}: name the directory of a run as --workdir,"
@@ -71,6 +90,41 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     raise errors.WorkdirError(
       f"{path} is damaged ({error}); remove it and add --config"
     ) from error
+  if not isinstance(content, dict):
+    raise errors.WorkdirError(
+      f"{path} is damaged (no object); remove it and add --config"
+    )
+  return content
+
+
+def _join(saved, found, path):
+  """Returns the config of the checkpoint, FREE_KEYS as in config.json."""
+  ours, theirs = flatten(saved), flatten(found)
+  changed = [
+    key
+    for key in sorted(ours.keys() | theirs.keys())
+    if key not in FREE_KEYS and ours.get(key) != theirs.get(key)
+  ]
+  if changed:
+    key = changed[0]
+    _notice(
+      f"{path} has been changed: {key} is {theirs.get(key)!r}, but the"
+      f" checkpoint has {ours.get(key)!r}, which counts"
+    )
+  joined = json.loads(json.dumps(saved))
+  for key in FREE_KEYS:
+    *sections, name = key.split(".")
+    section = joined
+    for part in sections:
+      section = section.get(part, {})
+    if key in theirs and name in section:
+      section[name] = theirs[key]
+  return joined
+
+
+@functools.cache  # Once a process: a command may read a config many times.
+def _notice(text):
+  print(f"notice: {text}", file=sys.stderr, flush=True)
 
 
 def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -160,7 +214,8 @@ def _taken(workdir):
 
 
 def _check(record, workdir, matters):
-  if not (pathlib.Path(workdir) / CONFIG).exists():
+  is_saved = "config" in (stored.read_metadata(workdir) or {})
+  if not is_saved and not (pathlib.Path(workdir) / CONFIG).exists():
     return
   old = flatten(read_config(workdir))
   new = flatten(json.loads(json.dumps(record)))

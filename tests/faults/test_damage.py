@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sgcl_jax import errors
-from sgcl_jax.runs import checkpoint, digest
+from sgcl_jax.runs import checkpoint, digest, history, workdir
 from tests import test_train
 
 NUM_FLIPS = 60
@@ -119,8 +119,7 @@ def test_a_changed_array_is_named(saved, drawn):
   metadata.write_text(json.dumps(content))
   with pytest.raises(errors.CheckpointError, match="damaged: metadata is not"):
     restore(saved, drawn)
-  rest = {k: v for k, v in content.items() if k != digest.OWN}
-  metadata.write_text(json.dumps({**rest, digest.OWN: digest._of_json(rest)}))
+  metadata.write_text(json.dumps(digest.seal(content)))
   with pytest.raises(errors.CheckpointError) as caught:
     restore(saved, drawn)
   assert f"checkpoints/5 is damaged: training{name} is not" in str(caught.value)
@@ -170,3 +169,50 @@ def test_a_checkpoint_of_an_older_version_has_no_digests(saved, drawn):
       del content[key]
     path.write_text(json.dumps(content))
   assert restore(saved, drawn).step == 5
+
+
+def test_config_json_decides_nothing(tmp_path, capsys):
+  """The checkpoint has the config; some fields may change."""
+  config = {"seed": 1, "data": {"dir": "here"}, "optim": {"num_epochs": 3}}
+  folder = tmp_path / "checkpoints" / "5" / "metadata"
+  folder.mkdir(parents=True)
+  (tmp_path / "checkpoints" / "7.tmp").mkdir()
+  metadata = digest.add({"config": config}, {})
+  (folder / "metadata").write_text(json.dumps(metadata))
+  path = tmp_path / "config.json"
+  for text, notice in {
+    None: "holds no config.json",
+    "": "config.json is damaged",
+    "[]": "config.json is damaged (no object)",
+    json.dumps({**config, "seed": 2}): "changed: seed is 2, but the checkpoint",
+    json.dumps(config): "",
+  }.items():
+    if text is not None:
+      path.write_text(text)
+    workdir._notice.cache_clear()
+    assert workdir.read_config(tmp_path) == config
+    workdir.check_resume(config, tmp_path)
+    with pytest.raises(errors.WorkdirError, match="config.seed=1, not 2"):
+      workdir.check_resume({**config, "seed": 2}, tmp_path)
+    found = capsys.readouterr().err
+    assert notice in found and found.count("\n") == bool(notice)
+  moved = {**config, "data": {"dir": "there"}}
+  path.write_text(json.dumps(moved))
+  assert workdir.read_config(tmp_path) == moved
+  # Damaged metadata are not believed; the restore names them.
+  text = (folder / "metadata").read_text()
+  (folder / "metadata").write_text(text.replace('"seed": 1', '"seed": 3'))
+  assert workdir.read_config(tmp_path) == moved
+
+
+def test_another_revision_or_version_is_said():
+  now = history.follow(None)()
+  assert history.describe_changes(now) == []
+  assert history.describe_changes({}) == []
+  old = {
+    "versions": {**now["versions"], "jax": "0.0.1"},
+    "revisions": ["abc", "def"],
+  }
+  jax_line, code_line = history.describe_changes(old)
+  assert jax_line.startswith("jax was 0.0.1 when the checkpoint was saved")
+  assert code_line.startswith("the code was def when")

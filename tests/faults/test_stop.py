@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, input_pipeline, train
+from sgcl_jax import input_pipeline, train
 from sgcl_jax.runs import checkpoint, record, saving, stop
 from tests import test_train
 from tests.conftest import ROOT
@@ -193,16 +193,6 @@ def test_a_checkpoint_is_due_by_the_clock(
   undo()
   metadata = checkpoint.read_metadata(tmp_path / "run")
   assert (metadata["epoch"], metadata["partial"]["steps"]) == (0, 3)
-  # Fewer epochs than have begun are refused.
-  with pytest.raises(errors.WorkdirError, match="already has 1 epochs, more"):
-    train._check_progress(
-      dataclasses.replace(
-        tiny(**FIELDS),
-        schedule=dataclasses.replace(tiny().schedule, num_epochs=0),
-      ),
-      metadata,
-      metadata,
-    )
   train.run(tiny(**FIELDS), tmp_path / "run")
   assert_equals(tmp_path / "run", uninterrupted)
 

@@ -11,11 +11,13 @@ def test_time_adds_up_and_revisions_are_listed_once(monkeypatch):
   clock = iter([100.0, 107.0, 200.0, 202.0])
   monkeypatch.setattr(history.time, "monotonic", lambda: next(clock))
   monkeypatch.setattr(history, "find_revision", lambda: "aaaaaaa")
+  monkeypatch.setattr(history, "find_versions", dict)
   first = history.follow(None)()
-  assert first == {"seconds": 7.0, "revisions": ["aaaaaaa"]}
+  assert first == {"seconds": 7.0, "revisions": ["aaaaaaa"], "versions": {}}
   monkeypatch.setattr(history, "find_revision", lambda: "bbbbbbb+")
   second = history.follow(first)()
-  assert second == {"seconds": 9.0, "revisions": ["aaaaaaa", "bbbbbbb+"]}
+  assert second["seconds"] == 9.0
+  assert second["revisions"] == ["aaaaaaa", "bbbbbbb+"]
   clock = iter([0.0, 1.0])
   assert history.follow(second)()["revisions"] == second["revisions"]
 
