@@ -107,7 +107,13 @@ def _evaluate(directory, config, data_dir):
   config = ConfigDict(config)
   if data_dir is not None:
     config.data.dir = str(data_dir)
-  experiment.prepare(config)
+  try:
+    experiment.prepare(config)
+  except errors.ConfigError as error:  # A config of an older version.
+    raise errors.ConfigError(
+      f"{error}: python -m sgcl_jax.main --mode=evaluate --save_embeddings"
+      f" --workdir {directory} --config FILE"
+    ) from error
   parts = experiment.make(config)
   summary = evaluate.run(parts, directory, save_embeddings=True)
   own = pathlib.Path(directory, summary["scores"])

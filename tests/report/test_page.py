@@ -224,6 +224,24 @@ def test_imported_weights_without_features_alone(run, tmp_path):
   assert numbers["hardest_classes"][0]["gain"] is None
 
 
+def test_a_run_of_another_version(run, tmp_path, call_main):
+  """It cannot be evaluated by its own config; the remedy is a command."""
+  copy = shutil.copytree(run, tmp_path / "copy")
+  config = workdir.read_config(copy)
+  embeddings.find_path(copy, config).unlink()
+  del config["optim"]["momentum"]
+  workdir.write_config(copy, config)
+  result = call_main(__main__.main, "--workdir", copy)
+  assert result.returncode == 1
+  (line,) = result.stderr.splitlines()
+  assert line.startswith("error: config.optim.momentum is missing")
+  assert line.endswith(
+    "python -m sgcl_jax.main --mode=evaluate --save_embeddings"
+    f" --workdir {copy} --config FILE"
+  )
+  assert not (copy / "report").exists()
+
+
 MISTAKES = {
   "no workdir": ([], "--workdir is missing"),
   "no run": (["--workdir", "{tmp}"], "holds no config.json"),
