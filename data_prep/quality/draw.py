@@ -52,24 +52,15 @@ def write(
     raise errors.DataError(f"clip {clip['name']} holds nobody in any frame")
   if layout.dimensions == 3:  # The root of relative poses is at 0, and there.
     present[:, :, list(layout.center)] |= present.any(axis=-1, keepdims=True)
-  up = find_up(skeleton, present, layout)
   numbers = np.unique(
     np.linspace(0, len(skeleton) - 1, MOST_FRAMES).astype(int)
   )
-  views = [("x", "y", 0, 1)]
-  views += [("z", "y", 2, 1)] if layout.dimensions == 3 else []
-  drawing = figure.Figure(figsize=(4 * len(views) + 2.2, 4.8), dpi=80)
-  axes = drawing.subplots(1, len(views), squeeze=False)[0]
-  width = drawing.get_figwidth()
-  drawing.subplots_adjust(left=0.55 / width, right=1 - 2.2 / width, wspace=0.25)
+  drawing = figure.Figure(dpi=80)
+  views = _make_views(drawing, skeleton, present, layout)
   if answers is None:
     _list_joints(drawing, layout)
   else:
     _list_answers(drawing, answers)
-  for ax, (across, down, i, j) in zip(axes, views, strict=True):
-    _set_limits(ax, skeleton[..., [i, j]][present], up)
-    ax.set_xlabel(across)
-    ax.set_ylabel(down)
   moving = []
 
   def draw(number):
@@ -77,9 +68,9 @@ def write(
       artist.remove()
     moving.clear()
     drawing.suptitle(f"{clip['name']}, frame {number} of {len(skeleton)}")
-    for ax, (_, _, i, j) in zip(axes, views, strict=True):
+    for ax, channels in views:
       for points, there in zip(skeleton[number], present[number], strict=True):
-        flat = points[:, [i, j]]
+        flat = points[:, channels]
         moving.extend(_draw_body(ax, flat, there, layout, answers is None))
 
   player = animation.FuncAnimation(drawing, draw, numbers, init_func=list)
@@ -138,6 +129,25 @@ def find_up(
   if np.isnan(heights).any():
     return layout.dimensions == 3
   return bool(heights[0] > heights[1])
+
+
+def _make_views(drawing, skeleton, present, layout):
+  """Returns the axes from the front and, in space, from the side.
+
+  Returns:
+    Pairs of matplotlib's axes and the two channels that they show.
+  """
+  views = [[0, 1], [2, 1]][: layout.dimensions - 1]
+  width = 4 * len(views) + 2.2  # The list of the joints takes 2.2 inches.
+  drawing.set_size_inches(width, 4.8)
+  axes = drawing.subplots(1, len(views), squeeze=False)[0]
+  drawing.subplots_adjust(left=0.55 / width, right=1 - 2.2 / width, wspace=0.25)
+  up = find_up(skeleton, present, layout)
+  for ax, channels in zip(axes, views, strict=True):
+    _set_limits(ax, skeleton[..., channels][present], up)
+    ax.set_xlabel("xyz"[channels[0]])
+    ax.set_ylabel("xyz"[channels[1]])
+  return list(zip(axes, views, strict=True))
 
 
 def _set_limits(ax, points, up):

@@ -7,22 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from sgcl_jax import errors, skeletons
-from sgcl_jax.models import blocks, layers, temporal
+from sgcl_jax.models import ancestors, blocks, layers, temporal
 
 # (features, stride) of block_0 .. block_8, at the paper's width of 64.
 STACK = ((64, 1),) * 3 + ((128, 2),) + ((128, 1),) * 2
 STACK += ((256, 2),) + ((256, 1),) * 2
-
-# For NTU, the root of InfoGCN's tree is the middle of the spine, which is not
-# the root of the layout. For other layouts both roots are the same.
-ROOTS = {"ntu": 1}
-
-# Hops to the ancestor; more than any tree of joints is deep.
-MAX_K = 10_000
 
 # Upper bound of the noise's factor.
 MAX_STDDEV = 100.0
@@ -32,14 +24,13 @@ def create(**fields: Any) -> nn.Module:
   """Returns InfoGCN; for the fields see `InfoGcn`.
 
   Raises:
-    ConfigError: If `k` or `edges` is not one that `relative_to_ancestor` takes,
-      if the layers cannot have the width, or if there is no block
-      `graph_block`.
+    ConfigError: If `ancestors.make_matrix` refuses `k` or `edges`, if the
+      layers cannot have the width, or if there is no block `graph_block`.
   """
   model = InfoGcn(**fields)
   # Each head needs a channel: an eighth of the features.
   blocks.check_fields(model, len(STACK), minimum=8, multiple=4)
-  relative_to_ancestor(model.skeleton, model.k, model.edges)
+  ancestors.make_matrix(model.skeleton, model.k, model.edges)
   return model
 
 
@@ -72,49 +63,6 @@ def adapt(
     known = skeleton.name in ("ntu", "ucla")
     k = 1 if is_bone else 8 if known else skeleton.num_joints
   return {**fields, "k": k}, modality.replace("bone", "joint")
-
-
-def relative_to_ancestor(
-  skeleton: skeletons.Skeleton, k: int, edges: str = "parent"
-) -> np.ndarray:
-  """Returns the matrix that subtracts from each joint its k-th ancestor.
-
-  Sec. 3.4. Joints without such an ancestor stay unchanged. So k = 1 gives the
-  bones, and a k above the depth of the tree gives the joints themselves.
-
-  Args:
-    skeleton: Joint layout.
-    k: Hops towards the root.
-    edges: `parent`, or on NW-UCLA also `released`: the edges of the authors'
-      file point the other way, so it subtracts the sum of the k-th descendants.
-
-  Returns:
-    [V, V]; its product with the joints is the input.
-
-  Raises:
-    ConfigError: If k is no number of hops (k = 0 would subtract every joint
-      from itself), or if `edges` is unknown.
-  """
-  if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MAX_K:
-    raise errors.ConfigError(
-      f"config.model.k={k!r} must be a whole number from 1 to {MAX_K}: 8 for"
-      " joints, 1 for bones"
-    )
-  choices = ("parent", "released") if skeleton.name == "ucla" else ("parent",)
-  if edges not in choices:
-    raise errors.ConfigError(
-      f"config.model.edges={edges!r} is not one of {', '.join(choices)}"
-      f" ({skeleton.name})"
-    )
-  root = ROOTS.get(skeleton.name, skeleton.root)
-  identity = np.eye(skeleton.num_joints)
-  parents = np.zeros_like(identity)
-  for child, parent in enumerate(skeleton.parents_from(root)):
-    if child != parent:
-      parents[child, parent] = 1.0
-  if edges == "released":
-    parents = parents.T
-  return identity - np.linalg.matrix_power(parents, k)
 
 
 class SelfAttentionConv(nn.Module):
@@ -194,7 +142,7 @@ class InfoGcn(nn.Module):
     skeleton: Joint layout.
     num_persons: M.
     k: Hops to the ancestor that is subtracted: 8 for joints, 1 for bones.
-    edges: `parent`, or `released` (see `relative_to_ancestor`).
+    edges: `parent`, or `released` (see `ancestors.make_matrix`).
     num_heads: S.
     noise_ratio: Exponent of the latent's variance in its noise; None for no
       noise.
@@ -268,8 +216,8 @@ class InfoGcn(nn.Module):
 
   def _embed(self, x):
     """Embeds coordinates as [N, M, T, V, F] and adds an embedding per joint."""
-    relative = relative_to_ancestor(self.skeleton, self.k, self.edges)
-    x = _multiply(relative, x, self.skeleton.dimensions)
+    matrix = ancestors.make_matrix(self.skeleton, self.k, self.edges)
+    x = ancestors.subtract(matrix, x, self.skeleton.dimensions)
     draw = layers.torch_uniform(x.shape[-1])
     x = layers.Dense(self.width, draw, draw, name="embedding")(x)
     position = layers.normal(1.0)
@@ -301,21 +249,6 @@ class InfoGcn(nn.Module):
     bound = math.log(MAX_STDDEV)
     exponent = jnp.where(exponent < bound, exponent, bound)
     return mean + noise * jnp.exp(exponent)
-
-
-def _multiply(matrix, x, dimensions):
-  """Multiplies the joints of [N, M, T, V, C] by a matrix of differences.
-
-  The score of a difference of 2D joints is the mean of their scores, as in
-  `augment.to_modality`.
-  """
-  product = jnp.einsum("uv,nmtvc->nmtuc", matrix.astype(x.dtype), x)
-  if x.shape[-1] == dimensions:
-    return product
-  weights = np.abs(matrix) / np.abs(matrix).sum(axis=1, keepdims=True)
-  means = jnp.einsum("uv,nmtvc->nmtuc", weights.astype(x.dtype), x)
-  is_score = np.arange(x.shape[-1]) >= dimensions
-  return jnp.where(is_score, means, product)
 
 
 def draw_noise(

@@ -12,7 +12,7 @@ import pytest
 
 from sgcl_jax import augment, errors, experiment, models, skeletons, state
 from sgcl_jax.devices import parallel
-from sgcl_jax.models import blocks, infogcn
+from sgcl_jax.models import ancestors, blocks, infogcn
 from tests import fast
 
 BACKBONES = ["ctrgcn", "agcn", "infogcn"]
@@ -175,9 +175,9 @@ def test_impossible_fields_of_infogcn(fields, message):
 def test_infogcns_input(name):
   """k = 1 gives bones, k = 8 the joints themselves."""
   skeleton = make("infogcn", skeleton=name).skeleton
-  joints = infogcn.relative_to_ancestor(skeleton, 8)
+  joints = ancestors.make_matrix(skeleton, 8)
   np.testing.assert_array_equal(joints, np.eye(skeleton.num_joints))
-  bones = infogcn.relative_to_ancestor(skeleton, 1)
+  bones = ancestors.make_matrix(skeleton, 1)
   np.testing.assert_array_equal(
     bones.sum(1), np.eye(len(bones))[1 if name == "ntu" else 2]
   )
@@ -189,7 +189,7 @@ def test_infogcns_joints_are_the_joints(name):
   layout = skeletons.get(name)
   for modality in ("joint", "joint_motion"):
     fields, _ = infogcn.adapt(modality=modality, skeleton=layout, fields={})
-    matrix = infogcn.relative_to_ancestor(layout, fields["k"])
+    matrix = ancestors.make_matrix(layout, fields["k"])
     np.testing.assert_array_equal(matrix, np.eye(layout.num_joints))
 
 
@@ -204,8 +204,8 @@ def test_infogcns_bones_are_those_of_the_transform():
   """Scores of 2D joints too: their mean, where the others' are differences."""
   layout = skeletons.get("coco17")
   x = np.random.default_rng(0).random((2, 1, 5, 17, 3), np.float32)
-  bones = infogcn._multiply(
-    infogcn.relative_to_ancestor(layout, 1), x, layout.dimensions
+  bones = ancestors.subtract(
+    ancestors.make_matrix(layout, 1), x, layout.dimensions
   )
   for ours, clip in zip(bones, x, strict=True):
     expected = augment.to_modality(clip.transpose(1, 0, 2, 3), "bone", layout)

@@ -8,7 +8,7 @@ import pytest
 
 from sgcl_jax import losses, models
 from sgcl_jax.import_torch import tables
-from sgcl_jax.models import infogcn
+from sgcl_jax.models import ancestors, infogcn
 from tests import fast, reference
 
 # data set -> (classes, persons).
@@ -73,7 +73,7 @@ def test_infogcn_equals_reference(name, case, k, edges, golden, precision):
   data = golden(f"A_infogcn_{name}.npz")
   relative = data[f"{case}/A_vector"]
   model = build("infogcn", name, k=k, edges=edges)
-  ours = infogcn.relative_to_ancestor(model.skeleton, k, edges)
+  ours = ancestors.make_matrix(model.skeleton, k, edges)
   np.testing.assert_array_equal(ours, relative)
 
   variables = reference.read_variables("infogcn", data, dtype)
