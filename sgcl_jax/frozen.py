@@ -78,7 +78,7 @@ def load(
   What the checkpoint does not store is read from the data set of the run.
   Imported weights and older runs store neither class names nor how the clips
   were prepared. Without the data set, the classes get numbers, and the clips
-  are taken to be prepared as the config asks; a notice says so.
+  are taken to be prepared as the converters do by default; a notice says so.
 
   Args:
     parts: Parts of the run.
@@ -102,7 +102,8 @@ def load(
     if found is None:
       print(
         f"notice: {directory} does not store how its clips were prepared, and"
-        f" {parts.source.data_dir} is no data set to read it from",
+        f" {parts.source.data_dir} is no data set to read it from: the default"
+        " of the converter is assumed",
         file=sys.stderr,
       )
     found_classes, found_prepared = found or (None, None)
@@ -112,8 +113,17 @@ def load(
     parts,
     variables,
     _name_classes(names, classes, parts.source.num_classes),
-    prepared or {"aligned": parts.source.require_aligned},
+    prepared or _guess_preparation(parts),
   )
+
+
+def _guess_preparation(parts):
+  """Returns what the converters do by default."""
+  is_ntu120 = (parts.layout.name, parts.source.num_classes) == ("ntu", 120)
+  return {
+    "aligned": parts.source.require_aligned,
+    "lone_person": "repeat" if is_ntu120 else "zeros",
+  }
 
 
 def _find_data(data_dir):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exported files, run by their own runtimes, against the live model."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -11,9 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import experiment, export, frozen, input_pipeline
+from data_prep import ntu60, ntu120
+from sgcl_jax import command, experiment, export, frozen, input_pipeline
 from sgcl_jax.models import transposition
-from sgcl_jax.runs import scores
+from sgcl_jax.runs import checkpoint, scores
 
 ROOT = pathlib.Path(__file__).parents[1]
 BACKBONES = ("ctrgcn", "agcn", "infogcn")
@@ -73,6 +75,40 @@ def test_what_a_file_says_of_itself(tiny_run):
   assert about["inputs"]["skeleton"] == ["clips", "frames", 1, 20, 3]
   assert about["prepared"] == {"aligned": False}
   json.dumps(about)
+
+
+def test_a_run_that_stores_less(tiny_run, tmp_path, capsys, monkeypatch):
+  """As imported weights: the data set knows; without it a notice says so."""
+  metadata = checkpoint.Checkpoints.metadata
+
+  def forget(self):
+    found = metadata(self)
+    return {k: found[k] for k in found if k not in ("classes", "prepared")}
+
+  monkeypatch.setattr(checkpoint.Checkpoints, "metadata", forget)
+  model = load(tiny_run)
+  assert model.class_names[3] == "class 3" and not model.prepared["aligned"]
+  assert not capsys.readouterr().err
+  parts = experiment.open(tiny_run)
+  source = dataclasses.replace(parts.source, data_dir=str(tmp_path))
+  parts = dataclasses.replace(parts, source=source)
+  model = frozen.load(parts, tiny_run)
+  assert model.class_names[3] == "class 3"
+  assert model.prepared == {"aligned": False, "lone_person": "zeros"}
+  first, second = capsys.readouterr().err.splitlines()
+  assert "the default of the converter is assumed" in first
+  assert "--class_names FILE" in second
+
+
+@pytest.mark.parametrize(
+  ("num_classes", "kind"), [(60, "zeros"), (120, "repeat")]
+)
+def test_the_default_for_a_lone_person(num_classes, kind):
+  raw_set = {60: ntu60.NTU60, 120: ntu120.NTU120}[num_classes]
+  assert raw_set.lone_person == kind
+  config = command.load_config(f"configs/ctrgcn_ntu{num_classes}.py:gcl=false")
+  parts = experiment.make(config)
+  assert frozen._guess_preparation(parts)["lone_person"] == kind
 
 
 def test_names_of_classes_from_a_file(tiny_run, tmp_path, call_main):
