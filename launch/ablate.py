@@ -19,7 +19,6 @@ from collections.abc import Sequence
 
 from configs import common, published, tables
 from sgcl_jax import command, config_file, errors, fields, series
-from sgcl_jax.contrast import switches
 from sgcl_jax.results import lines, store, table
 from sgcl_jax.runs import files, workdir
 
@@ -216,6 +215,9 @@ def _check_fields(spec, settings, taken):
 
 def _check_base(config):
   """Refuses a config that would silently make some rows the same."""
+  # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax.contrast import switches
+
   if not config.gcl:
     raise errors.ConfigError(
       "gcl=false: the rows of a table change the contrast"

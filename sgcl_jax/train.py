@@ -167,10 +167,10 @@ def _check_start(parts, directory):
     The metadata of the newest checkpoint, None without one.
   """
   parallel.check_batch_size(parts.source.batch_size, "config.batch_size")
+  workdir.check_free(directory)
   saved = checkpoint.read_metadata(directory)
   _check_trained_here(saved, directory)
   workdir.check_resume(parts.record, directory)
-  workdir.check_free(directory)
   if parts.init_from is not None and saved is None:
     finetune.check_origin(parts.init_from, parts.identity)
   return saved

@@ -4,8 +4,11 @@
 import argparse
 import functools
 import importlib.util
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -96,6 +99,24 @@ def test_fields_that_are_paths_are_expanded(tiny, tmp_path, monkeypatch):
     message = f"config.{key}: gs://b is not a local path"
     with pytest.raises(errors.ConfigError, match=message):
       tiny(**{key: "gs://b"})
+
+
+def test_no_command_waits_for_jax_to_print_its_help():
+  """Mistakes in the arguments show at once, too."""
+  loads = "\n".join(
+    f"spec = util.spec_from_file_location('loaded', {str(path)!r})\n"
+    "spec.loader.exec_module(util.module_from_spec(spec))\n"
+    f"assert 'jax' not in sys.modules, {str(path)!r}"
+    for path in COMMANDS
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", f"import sys\nfrom importlib import util\n{loads}"],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert result.returncode == 0, result.stderr
 
 
 class Parsed(Exception):

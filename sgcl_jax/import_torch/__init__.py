@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax.import_torch import translation
-
 
 def convert(
   name: str, state_dict: Mapping[str, np.ndarray]
@@ -28,4 +26,7 @@ def convert(
     CheckpointError: If the backbone is unknown, or if keys are missing, unknown
       or of the wrong shape; the message lists all of them.
   """
+  # Imported late: the command's --help should not wait for JAX.
+  from sgcl_jax.import_torch import translation
+
   return translation.translate(name, state_dict).variables

@@ -10,8 +10,8 @@ python -m sgcl_jax.import_torch --backbone ctrgcn --checkpoint X.pt --out DIR
 from collections.abc import Sequence
 
 from sgcl_jax import command
-from sgcl_jax.devices import set_up
-from sgcl_jax.import_torch import tables, write
+
+BACKBONES = ("agcn", "ctrgcn", "infogcn")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument(
     "--backbone",
     required=True,
-    choices=sorted(tables.TABLES),
+    choices=BACKBONES,
     help="the model that the weights are for",
   )
   parser.add_argument(
@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   parser.add_config()
   args = parser.parse_args(argv)
+  # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax.devices import set_up
+  from sgcl_jax.import_torch import write
+
   set_up.check_devices()
   write.run(args.backbone, args.checkpoint, args.out, command.find_config(args))
 

@@ -8,8 +8,12 @@ import pytest
 
 from configs import infogcn_ucla
 from sgcl_jax import errors, evaluate, experiment, import_torch, train
-from sgcl_jax.import_torch import __main__, reader
+from sgcl_jax.import_torch import __main__, reader, tables
 from sgcl_jax.runs import checkpoint
+
+
+def test_the_command_knows_all_backbones():
+  assert sorted(__main__.BACKBONES) == sorted(tables.TABLES)
 
 
 def test_an_imported_model_is_evaluated(

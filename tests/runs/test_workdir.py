@@ -2,6 +2,7 @@
 """A workdir belongs to one config and to one training at a time."""
 
 import json
+import os
 
 import pytest
 
@@ -30,3 +31,20 @@ def test_some_keys_may_change_on_resume(tmp_path):
   record = {"seed": 1, "optim": {"num_epochs": 3}}
   with workdir.claim(record, tmp_path):
     assert workdir.read_config(tmp_path) == record
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path, monkeypatch):
+  (tmp_path / "file").write_text("mine")
+  for name in ("file", "file/run"):
+    with pytest.raises(
+      errors.WorkdirError, match=f"{tmp_path}/file is not a directory: use"
+    ):
+      workdir.check_free(tmp_path / name)
+  assert (tmp_path / "file").read_text() == "mine"
+  workdir.check_free(tmp_path / "new" / "run")
+  assert not (tmp_path / "new").exists()
+  monkeypatch.setattr(os, "access", lambda *_: False)
+  with pytest.raises(
+    errors.WorkdirError, match=f"{tmp_path} cannot be written to: change"
+  ):
+    workdir.check_free(tmp_path / "new" / "run")
