@@ -145,25 +145,29 @@ def _parse(argv):
   parser.add_argument(
     "files",
     nargs="*",
-    type=pathlib.Path,
+    type=command.path,
     metavar="FILE",
     help=f"files ({', '.join(SUFFIXES)}) or folders of them; without any, or"
     " with -, one frame per line is read from the standard input",
   )
   parser.add_argument(
-    "--checkpoint", required=True, metavar="DIR", help="directory of a run"
+    "--checkpoint",
+    type=command.workdir,
+    required=True,
+    metavar="DIR",
+    help="directory of a run",
   )
   parser.add_config()
   parser.add_argument(
     "--class_names",
-    type=pathlib.Path,
+    type=command.path,
     metavar="FILE",
     help="names of the classes, one per line in label order (default: those of"
     " the training)",
   )
   parser.add_argument(
     "--animate",
-    type=pathlib.Path,
+    type=command.path,
     metavar="OUT",
     help="draw the clip and its answers: *.gif or *.mp4 for one file; needs"
     ' pip install -e ".[report]"',

@@ -19,12 +19,8 @@ from tests.conftest import ROOT
 
 # Options that take a text which is no path.
 NO_PATHS = {
-  "--config",
-  "config",
-  "--revision",
-  "--devices",
-  "--show",
-  "--splits",
+  *("--anchor", "--classes", "--config", "config", "--devices", "--preset"),
+  *("--revision", "--show", "--splits"),
 }
 COMMANDS = sorted(
   path

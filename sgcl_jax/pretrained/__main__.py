@@ -11,8 +11,6 @@ configs/ctrgcn_ucla.py:preset=short; its weights are rounded to half precision.
 from collections.abc import Sequence
 
 from sgcl_jax import command
-from sgcl_jax.devices import set_up
-from sgcl_jax.pretrained import store
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     help="workdir to write, new or empty",
   )
   args = parser.parse_args(argv)
+  # JAX is imported late, so that mistakes in the arguments show at once.
+  from sgcl_jax.devices import set_up
+  from sgcl_jax.pretrained import store
+
   set_up.check_devices()
   about = store.unpack(args.out)
   print(
