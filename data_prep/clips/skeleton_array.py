@@ -101,8 +101,8 @@ def _find_uneven(frames):
       shape = np.asarray(frame, np.float32).shape
     except (OverflowError, TypeError, ValueError):
       return (
-        f"frame {t} is no array of numbers: either a value is none, or its"
-        " persons or joints are of unequal lengths"
+        f"frame {t} is no array of numbers: its persons or joints are of unequal"
+        " lengths, or a value is no number (an absent joint is [NaN, NaN, NaN])"
       )
     if first is None:
       first = shape
