@@ -36,7 +36,10 @@ def find_calls(path):
   for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
     if not isinstance(node, ast.Call):
       continue
-    if any(keyword.arg == "encoding" for keyword in node.keywords):
+    if any(
+      getattr(arg, "value", None) in ("utf-8", "utf-8-sig")
+      for arg in [*node.args, *(keyword.value for keyword in node.keywords)]
+    ):
       continue
     owner, _, name = ast.unparse(node.func).rpartition(".")
     modes = [

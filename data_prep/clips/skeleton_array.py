@@ -101,16 +101,16 @@ def _find_uneven(frames):
       shape = np.asarray(frame, np.float32).shape
     except (OverflowError, TypeError, ValueError):
       return (
-        f"frame {t} is no array of numbers: its persons or joints are of unequal"
-        " lengths, or a value is no number (an absent joint is [NaN, NaN, NaN])"
+        f"frame {t} is no array of numbers: its persons or joints are of"
+        " unequal lengths, or a value is no number (an absent joint is [NaN,"
+        " NaN, NaN])"
       )
-    if first is None:
-      first = shape
-    if shape == first:
-      continue
     advice = "a person who is absent is 0 in all joints"
     if 0 in (*shape, len(shape)):
       return f"frame {t} is empty: {advice}"
+    first = first or shape
+    if shape == first:
+      continue
     if len(shape) == len(first) == 3 and shape[1:] == first[1:]:
       counts = f"{shape[0]} persons, but frame 0 has {first[0]}"
       return f"frame {t} has {counts}: {advice}"

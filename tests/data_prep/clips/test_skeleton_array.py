@@ -106,6 +106,7 @@ def test_an_uneven_frame_is_named():
   clip = make_array(5, 1, 3, 3).tolist()
   two = make_array(2, 3, 3).tolist()
   assert "frame 3 is empty" in refuse(change(clip, 3, []))
+  assert "frame 0 is empty" in refuse(change(clip, 0, []))
   message = refuse(change(clip, 3, two))
   assert "frame 3 has 2 persons, but frame 0 has 1" in message
   message = refuse(change(clip, 2, [two[0][:2]]))
