@@ -51,6 +51,7 @@ def run_replicas(parts, clips, num_replicas, count=5, noise=0.0):
     weights=parts.weights,
     contrast=parts.contrast,
     optimizer=optimizer,
+    frozen=parts.optimizer.frozen,
   )
   mapped = fast.jit(jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)))
   logged = []
@@ -103,6 +104,16 @@ def test_replicas_equal_one_device(tiny, clips, num_replicas, arg, x64):
     assert any(0 < fraction < 1 for fraction in active), active
   assert_close(many, one, 1e-9)
   assert_close(logged_many, logged_one, 1e-9)
+
+
+def test_replicas_of_a_frozen_backbone(tiny, clips, x64):
+  fields = {"init_from": "x", "optim.freeze": "backbone"}
+  parts = tiny("gcl=false", **fields)
+  one, logged_one = run_replicas(parts, clips, 1, count=2)
+  many, logged_many = run_replicas(parts, clips, 4, count=2)
+  assert_close(many, one, 1e-9)
+  assert_close(logged_many, logged_one, 1e-9)
+  assert logged_one[0]["gradient_norm"] > 0
 
 
 @pytest.fixture(scope="module")
