@@ -8,13 +8,14 @@ needs no names for it.
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from flax import linen as nn
+from jax import lax
 
-from sgcl_jax import errors, state
+from sgcl_jax import errors, models, state
 from sgcl_jax.runs import checkpoint
 
 
@@ -63,6 +64,28 @@ def find_frozen(model: nn.Module, clip: jax.ShapeDtypeStruct) -> dict[str, Any]:
     "backbone": jax.tree.map(lambda trains: not trains, classifier),
     "contrast": {},
   }
+
+
+def make_apply(frozen: dict[str, Any] | None) -> Callable[..., tuple]:
+  """Returns how the training step applies a backbone.
+
+  A frozen backbone computes as in an evaluation: its BatchNorm keeps its
+  statistics. No gradient reaches its frozen parameters.
+
+  Args:
+    frozen: Returned by `find_frozen`; None if all parameters are trained.
+  """
+  if frozen is None:
+    return models.apply_train
+
+  def apply(model, variables, x, rngs):
+    del rngs  # No dropout, see `check_freeze`.
+    hold = lambda x, is_frozen: lax.stop_gradient(x) if is_frozen else x
+    params = jax.tree.map(hold, variables["params"], frozen["backbone"])
+    out = models.apply_eval(model, {**variables, "params": params}, x)
+    return out, variables["batch_stats"]
+
+  return apply
 
 
 def check_freeze(

@@ -2,7 +2,6 @@
 """The training step and the evaluation step: pure functions of one replica."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ def make_train_step(
   weights: losses.Weights,
   contrast: base.Contrast | None,
   optimizer: optax.GradientTransformation,
-  frozen: Any = None,
+  apply: Callable[..., tuple] = models.apply_train,
 ) -> Callable[[TrainState, dict], tuple[TrainState, Metrics]]:
   """Builds the step of one replica.
 
@@ -36,14 +35,12 @@ def make_train_step(
     weights: Weights of the terms of the backbone's loss.
     contrast: The contrast, or None.
     optimizer: Turns gradients into updates.
-    frozen: A tree of bools like the parameters, true for those without a
-      gradient; None if all are trained. With it, the backbone computes as in an
-      evaluation: its BatchNorm keeps its statistics.
+    apply: Applies the backbone in training, see `models.apply_train`.
 
   Returns:
     train_step(state, batch) -> (state, metrics), mapped over `parallel.AXIS`.
   """
-  loss_fn = _make_loss(model, weights, contrast or base.NONE, frozen)
+  loss_fn = _make_loss(model, weights, contrast or base.NONE, apply)
 
   def train_step(state, batch):
     def keys(purpose):
@@ -73,20 +70,12 @@ def make_train_step(
   return train_step
 
 
-def _make_loss(model, weights, contrast, frozen):
+def _make_loss(model, weights, contrast, apply):
   """Builds the function to differentiate: one replica's share of the loss."""
 
-  def apply(params, state, x, rngs):
-    variables = {**state.variables(), "params": params}
-    if frozen is None:
-      return models.apply_train(model, variables, x, rngs)
-    return models.apply_eval(model, variables, x), state.batch_stats
-
   def loss_fn(params, state, batch, x, rngs, keys):
-    if frozen is not None:
-      hold = lambda x, is_frozen: lax.stop_gradient(x) if is_frozen else x
-      params = jax.tree.map(hold, params, frozen)
-    out, batch_stats = apply(params["backbone"], state, x, rngs)
+    variables = {**state.variables(), "params": params["backbone"]}
+    out, batch_stats = apply(model, variables, x, rngs)
     terms = losses.backbone_terms(
       out, batch["label"], state.constants, weights, gather
     )
@@ -102,14 +91,9 @@ def _make_loss(model, weights, contrast, frozen):
 
 
 def make_eval_step(
-  model: nn.Module,
-  transform: Callable[..., jax.Array],
-  fields: tuple[str, ...] = ("logits",),
+  model: nn.Module, transform: Callable[..., jax.Array], fields=("logits",)
 ) -> Callable[[dict, dict], dict[str, jax.Array | None]]:
-  """Builds eval_step(variables, batch) -> outputs: the backbone alone.
-
-  `fields` names the `models.Outputs` that it returns.
-  """
+  """Builds eval_step(variables, batch) -> those `models.Outputs`, by name."""
 
   def eval_step(variables, batch):
     x = transform(batch["skeleton"], batch["num_frames"], None)

@@ -132,7 +132,7 @@ def make_train_step(
     weights=parts.weights,
     contrast=parts.contrast,
     optimizer=optimizer,
-    frozen=parts.optimizer.frozen,
+    apply=finetune.make_apply(parts.optimizer.frozen),
   )
   return parallel.map_train_step(step)
 
