@@ -164,21 +164,20 @@ def ranks(
       values = [row["accuracy"] or 0 for row in found]
       axes.bar(places + offset, values, width, color=color, label=label)
       for place, row in zip(places, found, strict=True):
-        known = row["accuracy"] is not None
-        text = f"{row['accuracy']:.0f}\n" if known else ""
-        axes.text(
-          place + offset,
-          (row["accuracy"] or 0) + 1,
-          f"{text}({row['clips']:,})",
-          ha="center",
-          fontsize=7.5,
-        )
+        if row["accuracy"] is not None:
+          axes.text(
+            place + offset,
+            row["accuracy"] + 2,
+            f"{row['accuracy']:.0f}",
+            ha="center",
+            fontsize=7.5,
+          )
     axes.set_xticks(places, labels)
-    axes.set_ylim(0, 124)
+    axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(False, axis="x")
     axes.set_xlabel("rank of the distance to the own class")
-    axes.set_title("accuracy, % (clips)")
+    axes.set_title("accuracy, %")
     if len(pairs) > 1:
       drawn.legend(loc="outside lower right", ncols=2)
   return drawn

@@ -99,7 +99,7 @@ def ranks(run: runs.Run, baseline: runs.Run | None) -> content.Part:
     text,
     [
       content.Figure(
-        "ranks", drawn, "Accuracy by rank, with the number of clips."
+        "ranks", drawn, "Accuracy by rank; groups without clips are empty."
       )
     ],
     [content.Table("accuracy_by_rank", tuple(header), rows)],

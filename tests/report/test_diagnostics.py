@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from data_prep import class_names
+from data_prep import class_names, ntu60, ntu120, nw_ucla
 from sgcl_jax import errors, skeletons
 from sgcl_jax.report import diagnostics, paper, skeleton
 
@@ -230,3 +230,14 @@ def test_the_papers_classes_have_our_names():
   hardest = sorted(paper.CLASSES.values())[:10]
   means = np.mean(hardest, axis=0)
   assert means == pytest.approx((73.2, 75.9), abs=0.06)
+
+
+def test_the_official_test_sets():
+  totals = {
+    ("ntu60", "xsub"): ntu60.NTU60.totals["xsub_test"],
+    ("ntu60", "xview"): ntu60.NTU60.totals["xview_test"],
+    ("ntu120", "xsub"): ntu120.NTU120.totals["xsub_test"],
+    ("ntu120", "xset"): ntu120.NTU120.totals["xset_test"],
+    ("ucla", "xview"): nw_ucla.NUM_CLIPS["test"],
+  }
+  assert totals == paper.TEST_CLIPS
