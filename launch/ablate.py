@@ -13,13 +13,12 @@ trained once.
 import csv
 import pathlib
 import shlex
-import statistics
 import sys
 from collections.abc import Sequence
 
 from configs import common, published, tables
 from sgcl_jax import command, config_file, errors, fields, series
-from sgcl_jax.results import lines, store, table
+from sgcl_jax.results import ablation, lines, store, table
 from sgcl_jax.runs import files, workdir
 
 # Errors of a single row; the other rows are trained nevertheless.
@@ -281,32 +280,20 @@ def _describe_streams(number, found):
   return "\n\n".join([title, table.format(result), note]) + "\n", rows
 
 
-def _describe_rows(number, rows, found):
+def _describe_rows(number, runs, found):
   """Returns one of Tables 3 to 20 as Markdown, and its rows."""
   chosen = tables.TABLES[number]
-  text = [f"## Table {number}: {chosen.title}", ""]
-  text += ["| | top-1 (%) | std | seeds | paper |", "|---|---|---|---|---|"]
-  content = []
-  for row in chosen.rows:
-    done = [found[run] for run in rows[row.name] if run in found]
-    top1 = [float(line["top1"]) for line in done]
-    content.append(
-      {
-        "row": row.name,
-        "mean": f"{statistics.mean(top1):.2f}" if top1 else "",
-        "std": f"{statistics.stdev(top1):.2f}" if len(top1) > 1 else "",
-        "seeds": len(top1),
-        "paper": row.top1,
-      }
-    )
-    text.append(
-      "| {row} | {mean} | {std} | {seeds} | {paper} |".format(**content[-1])
-    )
+  top1 = {
+    name: [float(found[run]["top1"]) for run in each if run in found]
+    for name, each in runs.items()
+  }
+  content = ablation.describe(chosen, top1)
   note = _sum_up(found.values()) + (
     " The paper's are CTR-GCN on NTU RGB+D 60, X-Sub, joint."
   )
-  text += ["", note, *(["", chosen.note] if chosen.note else [])]
-  return "\n".join(text) + "\n", content
+  title = f"## Table {number}: {chosen.title}"
+  parts = [title, ablation.format(chosen, content), note]
+  return "\n\n".join([*parts, *filter(None, [chosen.note])]) + "\n", content
 
 
 def _sum_up(done):

@@ -305,8 +305,8 @@ def _print_baseline(other):
   print(
     f"difference: {other['difference']:+.3f} points (95 % interval {low:+.2f}"
     f" to {high:+.2f}); {other['only_ours']} clips right here alone,"
-    f" {other['only_theirs']} there alone; McNemar's exact test: p ="
-    f" {other['p']:.3g}"
+    f" {other['only_theirs']} there alone; McNemar's exact test: p"
+    f" {statistics.format_p(other['p'], 3)}"
   )
 
 

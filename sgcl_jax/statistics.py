@@ -5,6 +5,7 @@ All accuracies, differences and intervals are in percent. Intervals cover 95 %.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 LEVEL = 0.95
 NUM_RESAMPLES = 2000
+SMALLEST_P = 1e-16
 # Fixed, so that the same scores give the same interval.
 RESAMPLING_SEED = 0
 
@@ -88,6 +90,11 @@ def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
   }
 
 
+def format_p(p: float, digits: int = 2) -> str:
+  """Returns `= 0.03`, or `< 1e-16` where it is too small to be exact."""
+  return f"= {p:.{digits}g}" if p >= SMALLEST_P else f"< {SMALLEST_P:g}"
+
+
 def _bootstrap(values):
   from scipy import stats
 
@@ -154,7 +161,10 @@ def compare_seeds(
   variances = ours.var(ddof=1), theirs.var(ddof=1)
   found["std"] = math.sqrt(sum(variances) / 2)
   if found["std"] > 0:
-    test = stats.ttest_ind(ours, theirs, equal_var=False)
+    with warnings.catch_warnings():
+      # Of equal values, whose variance of 0 is exact.
+      warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+      test = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(LEVEL)
     found["interval"] = Interval(float(low), float(high))
     found["p"] = float(test.pvalue)

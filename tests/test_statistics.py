@@ -88,6 +88,13 @@ def test_welch_with_too_few_seeds():
   assert same["interval"] is same["p"] is None
 
 
+def test_welch_where_one_method_does_not_vary():
+  """The variance is the other's alone: its t interval, moved."""
+  found = statistics.compare_seeds([91.0, 91.0, 91.0], [89.0, 90.0])
+  low, high = statistics.summarize_seeds([89.0, 90.0])["interval"]
+  assert found["interval"] == pytest.approx((91 - high, 91 - low))
+
+
 @pytest.mark.parametrize(
   ("effect", "num"), [(0.2, 394), (0.5, 64), (0.8, 26), (1.0, 17), (20, 2)]
 )
@@ -95,3 +102,9 @@ def test_the_seeds_that_a_difference_takes(effect, num):
   """Cohen (1988), Tab. 2.4.1: a2 = 0.05, power 0.80."""
   assert statistics.find_num_seeds(1.0, effect) == num
   assert statistics.find_num_seeds(2.0, 2 * effect) == num
+
+
+def test_a_p_that_is_too_small():
+  assert statistics.format_p(0.0314) == "= 0.031"
+  assert statistics.format_p(0.0314, 3) == "= 0.0314"
+  assert statistics.format_p(0.0) == "< 1e-16"

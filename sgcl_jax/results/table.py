@@ -190,7 +190,8 @@ def _format_differences(differences, shared):
     "|---|---|---|---|---|---|---|---|",
   ]
   for row in differences:
-    p = "" if row["p"] is None else f"{row['p']:.2g}"
+    p = row["p"]
+    p = "" if p is None else statistics.format_p(p).removeprefix("= ")
     found.append(
       f"| {name(row, shared)} | {row['contrast']} | {row['num'][0]} and"
       f" {row['num'][1]} | {row['difference']:+.2f} |"
@@ -215,7 +216,8 @@ def _format_pairs(pairs, shared):
     found.append(
       f"| {name(row, shared)} | {row['contrast']} | {row['seed']}"
       f" | {row['difference']:+.2f} | {row['only_run']}"
-      f" | {row['only_baseline']} | {row['p']:.2g} |"
+      f" | {row['only_baseline']}"
+      f" | {statistics.format_p(row['p']).removeprefix('= ')} |"
     )
   return "\n".join(found)
 
