@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep import problems, tfrecord
-from sgcl_jax import errors
+from sgcl_jax import data_files, errors
 from sgcl_jax.runs import files
 
 SHARD_BYTES = 128 * 1024**2
@@ -25,6 +25,7 @@ DATASET_FILES = (
   "dataset_info.json",
   "metadata.json",
   "features.json",
+  data_files.CHECKSUMS,
   problems.REPORT,
   "*.labels.txt",
 )
@@ -185,6 +186,7 @@ def finish(
         os.rename(shard.path, partial / name)
         named[partial / name] = shard.path
     _write_metadata(partial, cells, about)
+    data_files.write_checksums(partial)
     check_out(out, overwrite)
     _move_into_place(partial, out)
   except BaseException:

@@ -5,13 +5,12 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import errors, splits, tfrecord
+from sgcl_jax import data_files, errors, splits, tfrecord
 
 Batch = dict[str, np.ndarray]
 
@@ -113,7 +112,7 @@ def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
   Raises:
     DataError: If the data set or the split is missing, or a file is damaged.
   """
-  yield from _read(_builder(data_dir), split)
+  yield from _read(data_files.open_builder(data_dir), split)
 
 
 def load(data_dir: str | os.PathLike, split: str) -> Clips:
@@ -126,7 +125,7 @@ def load(data_dir: str | os.PathLike, split: str) -> Clips:
   Raises:
     DataError: If the data set or the split is missing, or a file is damaged.
   """
-  builder = _builder(data_dir)
+  builder = data_files.open_builder(data_dir)
   clips = sorted(_read(builder, split), key=lambda clip: clip["name"])
   lengths = [len(clip["skeleton"]) for clip in clips]
   return Clips(
@@ -145,7 +144,7 @@ def read_dataset_info(data_dir: str | os.PathLike) -> Any:
   Raises:
     DataError: If the data set is missing or damaged.
   """
-  return _builder(data_dir).info
+  return data_files.open_builder(data_dir).info
 
 
 def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
@@ -154,7 +153,7 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   Raises:
     DataError: If the data set is missing or stores no joint layout.
   """
-  info = _builder(data_dir).info
+  info = data_files.open_builder(data_dir).info
   if "layout" not in (info.metadata or {}):
     raise errors.DataError(
       f"{data_dir} names no joint layout: set config.skeleton,"
@@ -175,26 +174,8 @@ def read_info(
   Raises:
     DataError: If the data set is missing or damaged.
   """
-  info = _builder(data_dir).info
+  info = data_files.open_builder(data_dir).info
   return tuple(info.features["label"].names), dict(info.metadata or {})
-
-
-def _builder(data_dir):
-  # Imported late, as it takes half a second. It imports TensorFlow only for
-  # functions that are not used here.
-  import tensorflow_datasets as tfds
-
-  path = pathlib.Path(data_dir)
-  if not (path / "dataset_info.json").exists():
-    raise errors.DataError(f"no data set in {path}")
-  try:
-    builder = tfds.builder_from_directory(str(path))
-    found = set(builder.info.features)
-  except Exception as error:  # From protobuf or json, among others.
-    raise errors.DataError(f"{path} is damaged ({error})") from error
-  if found != {"label", "name", "skeleton"}:
-    raise errors.DataError(f"{path} is not a data set of data_prep")
-  return builder
 
 
 def _read(builder, split):

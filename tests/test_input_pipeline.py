@@ -11,7 +11,7 @@ import pytest
 
 from data_prep import records
 from data_prep import tfrecord as writer
-from sgcl_jax import errors, input_pipeline, tfrecord
+from sgcl_jax import data_files, errors, input_pipeline, tfrecord
 
 
 def copy_data(data, tmp_path):
@@ -165,6 +165,9 @@ def test_a_foreign_or_cut_description_is_named(tmp_path, tiny_data):
   copy = copy_data(tiny_data, tmp_path)
   path = copy / "dataset_info.json"
   path.write_text(path.read_text()[:50])
+  with pytest.raises(errors.DataError, match="dataset_info.json is damaged"):
+    input_pipeline.load(copy, "train")
+  (copy / data_files.CHECKSUMS).unlink()  # As in older data sets.
   with pytest.raises(errors.DataError, match=f"{copy} is damaged"):
     input_pipeline.load(copy, "train")
 
@@ -210,6 +213,7 @@ def test_the_metadata_count_the_clips(tmp_path, tiny_data, change):
     if split["name"] == "train":
       split["shardLengths"] = [str(48 + change)]
   path.write_text(json.dumps(info))
+  (copy / data_files.CHECKSUMS).unlink()
   what = {-1: "bytes follow the last of 47", 1: "ends after 48 of 49 records"}
   with pytest.raises(errors.DataError, match=what[change]) as caught:
     input_pipeline.load(copy, "train")

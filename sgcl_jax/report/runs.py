@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a report reads of a run; evaluates it first if something is missing."""
 
-import json
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -87,7 +86,7 @@ def _read(directory, config, lines):
   summary = pathlib.Path(directory) / workdir.SUMMARY
   if not (path.exists() and kept.exists() and summary.exists()):
     return None
-  content = json.loads(summary.read_text(encoding="utf-8"))
+  content = workdir.read_summary(directory)
   if any(line["epoch"] > content["epoch"] for line in lines):
     return None
   scored, embedded = scores.read(path), embeddings.read(kept)

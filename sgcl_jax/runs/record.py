@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import sys
 
 import tensorboardX
 
@@ -70,8 +71,8 @@ def _parse(workdir):
       complete = False
     if not complete:
       raise errors.WorkdirError(
-        f"{workdir / NAME}, line {number} is damaged; remove that line, or take"
-        " the file from a copy"
+        f"{workdir / NAME}, line {number} is damaged: what it logged is lost,"
+        " the training is not; remove that line, or take the file from a copy"
       )
     yield line, values
 
@@ -81,15 +82,28 @@ def _lines(workdir):
   path = workdir / NAME
   if not path.exists():
     return []
-  lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+  # What is no UTF-8 is replaced: the line is then found to be damaged.
+  text = path.read_text(encoding="utf-8", errors="replace")
+  lines = text.splitlines(keepends=True)
   return [line for line in lines if line.endswith("\n")]
 
 
 def _truncate(workdir, step, epoch):
   """Drops the lines after `step`, and tests after `epoch`."""
-  kept = []
+  kept, steps = [], set()
   for text, line in _parse(workdir):
-    is_late_test = line["split"] == "test" and line["epoch"] > epoch
-    if line["step"] <= step and not is_late_test:
-      kept.append(text)
+    is_test = line["split"] == "test"
+    if line["step"] > step or (is_test and line["epoch"] > epoch):
+      continue
+    kept.append(text)
+    if not is_test:
+      steps.add(line["step"])
+  missing = step - len(steps)
+  if missing:
+    print(
+      f"notice: {workdir / NAME} has no line for {missing} of {step} steps:"
+      " what they logged is lost, the training is not",
+      file=sys.stderr,
+      flush=True,
+    )
   files.write_text(workdir / NAME, "".join(kept))

@@ -135,7 +135,10 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
   """
   path = pathlib.Path(workdir) / SUMMARY
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(summary, dict):
+      raise ValueError("no object")
+    return summary
   except FileNotFoundError:
     return {}
   except ValueError as error:
