@@ -176,11 +176,13 @@ def confusion(run: runs.Run) -> content.Part:
     for pair in pairs
   ]
   header = ("true class", "taken for", "clips", "% of the class")
+  figure = content.Figure("confusion", drawn, caption)
+  table = content.Table("confused_classes", header, rows)
   section = content.Section(
     "Confusion",
-    "",
-    [content.Figure("confusion", drawn, caption)],
-    [content.Table("confused_classes", header, rows)],
+    "" if pairs else "No clip is taken for another class.",
+    [figure],
+    [table] if pairs else [],
   )
   names = ("class", "taken_for", "clips", "share")
   found = [

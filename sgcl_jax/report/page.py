@@ -102,9 +102,14 @@ def to_markdown(title: str, parts: Sequence[content.Section]) -> str:
       if len(part.tables) > 1:
         lines += [f"**{table.title}**", ""]
       rows = [table.header, ["---"] * len(table.header), *table.rows]
-      escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+      escaped = ([_escape(cell) for cell in row] for row in rows)
       lines += [f"| {' | '.join(row)} |" for row in escaped] + [""]
   return "\n".join(lines)
+
+
+def _escape(cell):
+  """Returns a text as a cell of a table of Markdown."""
+  return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 def to_csv(table: content.Table) -> str:
