@@ -10,8 +10,6 @@ import re
 from sgcl_jax import errors
 
 INSTALLED = pathlib.Path(__file__).resolve().parents[1] / "configs"
-# Modules beside the configs.
-OTHERS = ("__init__", "common", "published", "tables")
 
 
 def split(spec: str) -> tuple[str, str]:
@@ -37,10 +35,9 @@ def find(name: str) -> pathlib.Path:
   path = pathlib.Path(name).expanduser()
   if path.is_file():
     return path
-  if path.name == name and path.suffix in ("", ".py"):
-    installed = INSTALLED / f"{path.stem}.py"
-    if installed.is_file():
-      return installed
+  is_bare = path.name == name and path.suffix in ("", ".py")
+  if is_bare and path.stem in list_installed():
+    return INSTALLED / f"{path.stem}.py"
   raise errors.ConfigError(f"there is no config file {name}{_suggest(path)}")
 
 
@@ -104,6 +101,9 @@ def _suggest(path):
 
 
 def _list_names(folder):
-  return sorted(
-    path.stem for path in folder.glob("*.py") if path.stem not in OTHERS
-  )
+  return sorted(path.stem for path in folder.glob("*.py") if _is_config(path))
+
+
+def _is_config(path):
+  text = path.read_text(encoding="utf-8", errors="replace")
+  return "def get_config(" in text

@@ -26,6 +26,7 @@ class Epoch:
     number: int,
     num_clips: int,
     recorder: record.Recorder,
+    name_kept: Callable[[], str],
     partial: dict[str, Any] | None = None,
   ):
     """Prepares an epoch.
@@ -35,6 +36,7 @@ class Epoch:
       number: Number of the epoch, from 0 on.
       num_clips: Number of training clips.
       recorder: Record of the run.
+      name_kept: Says which checkpoint is kept if the epoch cannot go on.
       partial: What `partial` returned, to go on after these steps.
     """
     self._source = parts.source
@@ -42,6 +44,7 @@ class Epoch:
     self._schedule = parts.schedule
     self._epoch = number
     self._recorder = recorder
+    self._name_kept = name_kept
     self._remedy = parts.optimizer.remedy()
     self._steps_per_epoch = parts.source.num_steps(num_clips)
     self._rate = float(parts.schedule.rates()[number])
@@ -163,7 +166,7 @@ class Epoch:
       if not math.isfinite(value):
         raise errors.TrainingError(
           f"step {step} (epoch {self._epoch + 1}): {name} is {value};"
-          f" {self._name_checkpoint()}. {self._remedy} may help"
+          f" {self._name_kept()}. {self._remedy} may help"
         )
       self._sums[name] = self._sums.get(name, 0.0) + value
     self._contrast_terms = tuple(metrics.contrast_terms)
@@ -173,11 +176,6 @@ class Epoch:
     )
     self._bar.set_postfix_str(" ".join(self._values()), refresh=False)
     self._bar.update(self._source.batch_size)
-
-  def _name_checkpoint(self):
-    if self._epoch:
-      return f"the checkpoint of epoch {self._epoch} is kept"
-    return "no checkpoint was saved before it"
 
   def _title(self):
     return f"epoch {self._epoch + 1}/{self._schedule.num_epochs}"

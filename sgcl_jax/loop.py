@@ -69,7 +69,12 @@ class Loop:
   def _train(self, current, number, partial):
     """Trains one epoch, or the rest of it, and returns the state after it."""
     progress = epoch.Epoch(
-      self.parts, number, len(self.clips), self._recorder, partial
+      self.parts,
+      number,
+      len(self.clips),
+      self._recorder,
+      self._name_kept,
+      partial,
     )
     states = progress.train(self.train_step, current, self.clips)
     for current in states:
@@ -101,6 +106,12 @@ class Loop:
     test = found.accuracy()
     self._recorder.write("test", int(current.step), number + 1, **test)
     return test
+
+  def _name_kept(self):
+    step = self.checkpoints.latest()
+    if step is None:
+      return "no checkpoint was saved before it"
+    return f"the checkpoint of step {step} is kept"
 
   def _save(self, current, **fields):
     # The record is written before the checkpoint: after a kill between the two,

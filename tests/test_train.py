@@ -407,12 +407,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(checkpoint.Checkpoints, "restore", spoil)
     with pytest.raises(
-      errors.TrainingError, match=r"step 13 \(epoch 2\): instance is nan"
+      errors.TrainingError,
+      match=r"step 13 \(epoch 2\): instance is nan; .* of step 12 is kept",
     ):
       train.run(config, tmp_path / "run")
   assert_same_state(read_state(tmp_path / "run"), before)
   train.run(config, tmp_path / "run")
   assert_each_step_once(tmp_path / "run", num_epochs=2)
+
+
+def test_no_checkpoint_is_promised_where_there_is_none(tmp_path, tiny):
+  config = tiny(**{"optim.base_lr": 1e5, "optim.warmup_epochs": 0})
+  with pytest.raises(
+    errors.TrainingError, match=r"\(epoch 1\): .*; no checkpoint was saved"
+  ):
+    train.run(config, tmp_path / "run")
 
 
 def test_another_config_in_the_workdir_is_refused(finished, tiny):
