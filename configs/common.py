@@ -2,7 +2,6 @@
 """The fields that all experiments share, and the options after the colon."""
 
 import difflib
-from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -24,9 +23,6 @@ CUSTOM_OPTIONS = {
   "preset": ("paper", "small"),
   **OPTIONS,
 }
-# Own data with fewer training clips are small: NTU's recipe would take fewer
-# than 50 steps an epoch.
-SMALL_SET = 3200
 # Largest norm of the gradient with start=stable. Of the values 0.5, 1, 2 and 5,
 # docs/RESULTS.md has the figures.
 STABLE_CLIP_NORM = 1.0
@@ -254,53 +250,6 @@ def custom(config: ConfigDict, split: str, modality: str) -> None:
     config.data.test_split = "test"
   config.data.transform = "whole"
   config.contrast.temperature = 0.8  # Ours.
-
-
-def small(config: ConfigDict) -> None:
-  """Sets a recipe of ours for own data of fewer than `SMALL_SET` clips.
-
-  Batch and repeats are those of NW-UCLA.
-  """
-  config.preset = "small"
-  config.batch_size = 16
-  config.data.repeats = 5
-  config.optim.num_epochs = 40
-  config.optim.decay_epochs = (25, 35)
-
-
-def suggest(clips: Sequence[int]) -> tuple[str, list[str]]:
-  """Finds the recipe for own data.
-
-  Args:
-    clips: [L] training clips of each class.
-
-  Returns:
-    What to add to `--config configs/ctrgcn_custom.py`: the option `preset` for
-    a small set, or nothing; and arguments `--config.<key>=<value>`: so many
-    repeats that at most a tenth of an epoch is dropped, and cold_start=partial
-    if the bank could never hold as many rows as the contrast wants.
-  """
-  config = base()
-  custom(config, "all", "joint")
-  option, fields, num_clips = "", [], sum(clips)
-  if num_clips < SMALL_SET:
-    small(config)
-    option, repeats = ":preset=small", config.data.repeats
-    while 10 * (repeats * num_clips % config.batch_size) > repeats * num_clips:
-      repeats += 1
-    if repeats > config.data.repeats:
-      fields.append(f"--config.data.repeats={repeats}")
-      config.data.repeats = repeats
-  wanted, visits = (
-    config.contrast,
-    config.optim.num_epochs * config.data.repeats,
-  )
-  rows = [min(wanted.rows_per_class, visits * n) for n in clips if n]
-  others = sum(rows) - max(rows, default=0)
-  negatives = wanted.num_hard_negatives + wanted.num_random_negatives
-  if min(rows, default=0) < wanted.num_hard_positives or others < negatives:
-    fields.append("--config.contrast.cold_start=partial")
-  return option, fields
 
 
 def ctrgcn_ucla_optim(config: ConfigDict) -> None:

@@ -7,7 +7,7 @@ The recipe is the one for NTU RGB+D; preset=small is for fewer than 3,200 clips.
 Not measured.
 """
 
-from configs import common
+from configs import common, small
 
 
 def get_config(arg=None):
@@ -19,5 +19,5 @@ def get_config(arg=None):
   common.custom(config, arg.split, arg.modality)
   common.options(config, arg, stable=True)
   if arg.preset == "small":
-    common.small(config)
+    small.apply(config)
   return config

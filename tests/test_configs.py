@@ -19,6 +19,7 @@ from configs import (
   infogcn_ntu120,
   infogcn_ucla,
   quickstart,
+  small,
 )
 from sgcl_jax import augment, errors, experiment, fields, input_pipeline
 
@@ -179,7 +180,7 @@ def test_a_field_of_the_split_is_followed():
 )
 def test_the_recipe_for_own_data_follows_from_their_number(clips, option, keys):
   """No tenth of an epoch is lost, and the contrast becomes active."""
-  found, arguments = common.suggest(clips)
+  found, arguments = small.suggest(clips)
   assert found == option
   assert [f.partition("=")[0] for f in arguments] == [
     f"--config.{key}" for key in keys.split()

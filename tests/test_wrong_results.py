@@ -173,7 +173,7 @@ def test_dropped_clips_do_not_count_for_a_class():
 def test_rows_that_are_never_drawn_do_not_count_for_the_released_contrast():
   draws = Draws(3, 1, 1)
   contrast = released.make(num_classes=2, temperature=1.0, draws=draws)
-  with pytest.raises(errors.ContrastError, match="hold . rows.*train longer"):
+  with pytest.raises(errors.ContrastError, match="hold . rows?.*train longer"):
     contrast.check_data(draw(num_epochs=1), NAMES)
   contrast.check_data(draw(), NAMES)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import common
+from configs import small
 from data_prep import problems, walk
 from data_prep.clips import reader
 from sgcl_jax import wording
@@ -87,7 +87,7 @@ def _make_command(report, out):
     return wording.command_line(
       "sgcl_jax.main", "--mode=evaluate", "--workdir", "RUN", data
     )
-  option, fields = common.suggest(clips)
+  option, fields = small.suggest(clips)
   return wording.command_line(
     "sgcl_jax.main", "--config", f"ctrgcn_custom{option}", data, *fields
   )
