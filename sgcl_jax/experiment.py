@@ -85,7 +85,7 @@ def prepare(config: ConfigDict) -> None:
     config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
-    deterministic=config.deterministic,
+    deterministic=bool(config.get("deterministic")),
   )
 
 

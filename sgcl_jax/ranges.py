@@ -127,7 +127,7 @@ RANGES = {
   "matmul_precision": PRECISION,
   "init_from": _open(TEXT),
   "gcl": SWITCH,
-  "deterministic": SWITCH,
+  "deterministic": _open(SWITCH),
   "batch_size": _count(1),
   "eval_batch_size": _count(1),
   "eval_every_epochs": _count(1),
