@@ -173,14 +173,20 @@ def _parse(argv):
     ' pip install -e ".[report]"',
   )
   for name, default, what in (
-    ("top", 5, "answers for each clip"),
-    ("batch_size", 8, "clips that are computed at once"),
-    ("window_frames", None, "stream: frames of a window (the model's own)"),
-    ("step_frames", None, "stream: frames to the next answer (a quarter)"),
+    ("top", 5, "answers for each clip (default: 5)"),
+    ("batch_size", 8, "clips that are computed at once (default: 8)"),
+    (
+      "window_frames",
+      None,
+      "stream: frames of a window (default: the model's window)",
+    ),
+    (
+      "step_frames",
+      None,
+      "stream: frames to the next answer (default: a quarter)",
+    ),
   ):
-    parser.add_argument(
-      f"--{name}", type=int, default=default, help=f"{what}, {default or ''}"
-    )
+    parser.add_argument(f"--{name}", type=int, default=default, help=what)
   parser.add_json("the answers")
   args = parser.parse_args(argv)
   for name in ("top", "batch_size", "window_frames", "step_frames"):
