@@ -36,7 +36,12 @@ def describe(tables: store.Tables) -> dict[str, Any]:
   return {
     "rows": rows,
     "differences": _describe_differences(rows),
-    "pairs": [_convert_pair(line) for line in tables.pairs],
+    "pairs": [
+      _convert_pair(line)
+      for line in sorted(
+        tables.pairs, key=lambda line: [*_order(line), int(line["seed"])]
+      )
+    ],
   }
 
 
@@ -88,17 +93,19 @@ def name(row: dict[str, Any], left_out: Sequence[str] = ()) -> str:
 
 def _group(runs):
   """Returns the runs of each kind, in the order of the paper's tables."""
-
-  def order(line):
-    return [
-      *(line[key] for key in ("config", "split", "preset", "overrides")),
-      _index(MODALITIES, line["modality"]),
-      _index(CONTRASTS, line["contrast"]),
-      *(line[key] for key in ("modality", "contrast")),
-    ]
-
-  for _, group in itertools.groupby(sorted(runs, key=order), order):
+  for _, group in itertools.groupby(sorted(runs, key=_order), _order):
     yield group
+
+
+def _order(line):
+  *_, overrides = lines.find_baseline_key(line)
+  return [
+    *(line[key] for key in ("config", "split", "preset")),
+    overrides,  # A run stands below its baseline.
+    _index(MODALITIES, line["modality"]),
+    _index(CONTRASTS, line["contrast"]),
+    *(line[key] for key in ("modality", "contrast", "overrides")),
+  ]
 
 
 def _index(names, value):

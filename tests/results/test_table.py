@@ -87,15 +87,16 @@ def test_what_is_printed(call_main, tmp_path):
 
 def test_what_all_rows_share_is_said_once():
   runs = [
-    make(contrast, seed, 90 + seed, preset="short", overrides=f"a=1 {more}b=2")
-    for contrast, more in (("off", ""), ("paper", "contrast.margin=1 "))
+    make(contrast, seed, 90 + seed, preset="short", overrides=f"{more}x=1 y=2")
+    for contrast, more in (("paper", "contrast.margin=1 "), ("off", ""))
     for seed in (1, 2)
   ]
   found = table.describe(store.Tables(runs, [], []))
-  # The fields of the contrast do not hide the baseline.
+  # The fields of the contrast do not hide the baseline, which comes first.
+  assert [row["contrast"] for row in found["rows"]] == ["off", "paper"]
   assert len(found["differences"]) == 1
   text = table.format(found)
-  assert text.count("a=1") == 1 and "All with `a=1`, `b=2`." in text
+  assert text.count("x=1") == 1 and "All with `x=1`, `y=2`." in text
   assert "| ctrgcn_ucla xview joint, preset=short | off | 1, 2 |" in text
   assert "joint, preset=short, contrast.margin=1 | paper | 1, 2 |" in text
 
