@@ -175,16 +175,8 @@ def _parse(argv):
   for name, default, what in (
     ("top", 5, "answers for each clip (default: 5)"),
     ("batch_size", 8, "clips that are computed at once (default: 8)"),
-    (
-      "window_frames",
-      None,
-      "stream: frames of a window (default: the model's window)",
-    ),
-    (
-      "step_frames",
-      None,
-      "stream: frames to the next answer (default: a quarter)",
-    ),
+    ("window_frames", None, "stream: frames of a window (the model's window)"),
+    ("step_frames", None, "stream: frames to the next answer (a quarter)"),
   ):
     parser.add_argument(f"--{name}", type=int, default=default, help=what)
   parser.add_json("the answers")
