@@ -5,10 +5,11 @@ import shlex
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-  """Returns a number and its noun: "1 step", "1,020 clips", "2 classes"."""
+  """Returns a number and its noun: "1 step", "1,020 epochs", "2 classes"."""
   if number == 1:
     return f"1 {noun}"
-  ending = "es" if noun.endswith(("s", "ch")) else "s"
+  is_hissing = noun.endswith(("s", "ch")) and noun != "epoch"
+  ending = "es" if is_hissing else "s"
   return f"{number:,} {plural or noun + ending}"
 
 

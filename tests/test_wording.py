@@ -19,6 +19,7 @@ from tests.conftest import ROOT
     (0, "step", "0 steps"),
     (1020, "clip", "1,020 clips"),
     (2, "class", "2 classes"),
+    (2, "epoch", "2 epochs"),
     (1, "class", "1 class"),
   ],
 )
