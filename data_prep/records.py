@@ -188,7 +188,7 @@ def finish(
     _write_metadata(partial, cells, about)
     data_files.write_checksums(partial)
     check_out(out, overwrite)
-    _move_into_place(partial, out)
+    files.move_into_place(partial, out)
   except BaseException:
     # So that the caller can try again with the same shards.
     for name, path in named.items():
@@ -295,17 +295,3 @@ def remove_empty(directories: Sequence[pathlib.Path]) -> None:
   for directory in directories:
     if not any(directory.iterdir()):
       directory.rmdir()
-
-
-def _move_into_place(partial, out):
-  if not out.exists():
-    partial.rename(out)
-    return
-  old = out.with_name(f".{out.name}.old-{os.getpid()}")
-  out.rename(old)
-  try:
-    partial.rename(out)
-  except BaseException:
-    old.rename(out)
-    raise
-  shutil.rmtree(old)

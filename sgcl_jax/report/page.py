@@ -14,6 +14,7 @@ import jinja2
 import sgcl_jax
 from sgcl_jax import errors
 from sgcl_jax.report import content, style
+from sgcl_jax.runs import files
 
 PAGE = "index.html"
 GENERATOR = "sgcl_jax.report"
@@ -124,15 +125,12 @@ def to_csv(table: content.Table) -> str:
 @contextlib.contextmanager
 def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields an empty directory that takes the place of `out` on success."""
+  out = pathlib.Path(os.path.realpath(out))
   out.parent.mkdir(parents=True, exist_ok=True)
   partial = out.with_name(f".{out.name}.open-{os.getpid()}")
-  old = out.with_name(f".{out.name}.old-{os.getpid()}")
   partial.mkdir()
   try:
     yield partial
-    if out.exists():
-      out.rename(old)
-    partial.rename(out)
+    files.move_into_place(partial, out)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)

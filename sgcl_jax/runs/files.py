@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,25 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
   """Writes a JSON file whole or not at all."""
   write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def move_into_place(partial: pathlib.Path, out: pathlib.Path) -> None:
+  """Replaces a directory by another one, or leaves it as it was.
+
+  Args:
+    partial: The new directory, on the same file system.
+    out: Its future path; a directory that is there is removed. Not a link.
+  """
+  old = out.with_name(f".{out.name}.old-{os.getpid()}")
+  try:
+    if out.exists():
+      out.rename(old)
+    partial.rename(out)
+  finally:
+    if old.exists() and out.exists():
+      shutil.rmtree(old)
+    elif old.exists():  # Interrupted, or the second renaming failed.
+      old.rename(out)
 
 
 @contextlib.contextmanager

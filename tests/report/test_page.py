@@ -4,6 +4,7 @@
 import csv
 import html.parser
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -290,6 +291,24 @@ def test_an_earlier_report_is_replaced_whole(tmp_path):
   with pytest.raises(AttributeError):
     page.write(out, "Third", [broken])
   assert "Second" in (out / "index.html").read_text()
+  assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_interruption_keeps_the_earlier_report(tmp_path, monkeypatch):
+  out = tmp_path / "report"
+  section = content.Section("Result", "Fine.", [], [])
+  page.write(out, "First", [section])
+  rename = pathlib.Path.rename
+
+  def interrupt(path, target):
+    if ".open-" in path.name:
+      raise KeyboardInterrupt
+    rename(path, target)
+
+  monkeypatch.setattr(pathlib.Path, "rename", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    page.write(out, "Second", [section])
+  assert "First" in (out / "index.html").read_text()
   assert list(tmp_path.iterdir()) == [out]
 
 

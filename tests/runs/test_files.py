@@ -33,6 +33,28 @@ def test_a_failure_leaves_the_old_file(tmp_path):
   assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_an_interrupted_move_loses_no_directory(tmp_path, monkeypatch, late):
+  """Before the new directory has its name, or just after."""
+  partial, out = tmp_path / "partial", tmp_path / "out"
+  for path in (partial, out):
+    path.mkdir()
+    (path / "name").write_text(path.name)
+  rename = pathlib.Path.rename
+
+  def interrupt(path, target):
+    if path != partial or late:
+      rename(path, target)
+    if path == partial:
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(pathlib.Path, "rename", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    files.move_into_place(partial, out)
+  assert (out / "name").read_text() == ("partial" if late else "out")
+  assert set(tmp_path.iterdir()) == ({out} if late else {out, partial})
+
+
 def test_a_directory_has_one_writer(tmp_path):
   refusal = errors.WorkdirError("taken")
   with (

@@ -11,6 +11,7 @@ import pytest
 from data_prep import ntu60, ntu120, records
 from data_prep.ntu import convert, shards
 from sgcl_jax import errors, splits
+from sgcl_jax.runs import files
 from tests.data_prep.ntu import conversion, raw_text
 from tests.data_prep.ntu.raw_text import make_frames, make_joints, make_text
 
@@ -193,9 +194,10 @@ def test_a_kill_at_the_very_end_loses_nothing(raw, tmp_path, monkeypatch):
     raise KeyboardInterrupt
 
   conversion.run(raw, tmp_path / "whole")
-  for name in ("_write_metadata", "_move_into_place"):
+  places = (records, "_write_metadata"), (files, "move_into_place")
+  for module, name in places:
     with monkeypatch.context() as patch:
-      patch.setattr(records, name, interrupt)
+      patch.setattr(module, name, interrupt)
       with pytest.raises(KeyboardInterrupt):
         conversion.run(raw, tmp_path / "out")
   monkeypatch.setattr(shards, "write", None)  # All shards are done.
