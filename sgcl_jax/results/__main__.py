@@ -77,11 +77,16 @@ def _describe(path):
 
 
 def _add(args):
-  runs, epochs = [], []
+  runs, epochs = {}, []
   for directory in args.workdirs:
     line = lines.describe(directory, spec=args.config, revision=args.revision)
-    runs.append(line)
+    if line["run"] in runs:
+      scores = runs[line["run"]]["scores"]
+      print(f"{directory} holds the same run as {scores}: it counts once")
+      continue
+    runs[line["run"]] = line
     epochs += lines.describe_epochs(directory, line["run"])
+  runs = list(runs.values())
   replaced = store.add(args.csv, runs, epochs)
   for line in runs:
     print(

@@ -54,6 +54,9 @@ def add(
 ) -> int:
   """Adds runs to a table; a run that is there already is replaced.
 
+  A run that is given several times, as itself or as a copy, is one run: the
+  last line of it counts.
+
   Streams are fused, and pairs compared, wherever the score files exist. Lines
   of other fusions and pairs stay.
 
@@ -71,9 +74,10 @@ def add(
   old = read(path)
   names = {line["run"] for line in runs}
   replaced = len(names & {line["run"] for line in old.runs})
-  kept = [line for line in old.runs if line["run"] not in names]
-  every, _, pairs = build([*kept, *runs])
-  curves = [line for line in old.curves if line["run"] not in names]
+  by_name = {line["run"]: line for line in [*old.runs, *runs]}
+  every, _, pairs = build(list(by_name.values()))
+  kept = [line for line in old.curves if line["run"] not in names]
+  curves = {(line["run"], line["epoch"]): line for line in [*kept, *epochs]}
   found = {line["run"] for line in pairs}
   present = {line["run"] for line in every}
   pairs += [
@@ -81,7 +85,7 @@ def add(
     for line in old.pairs
     if line["run"] not in found and {line["run"], line["baseline"]} <= present
   ]
-  tables = Tables(every, [*curves, *epochs], pairs)
+  tables = Tables(every, list(curves.values()), pairs)
   for place, table, fields in zip(
     find_paths(path), tables, FIELDS, strict=True
   ):

@@ -3,11 +3,12 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
 from sgcl_jax.results import __main__ as command_line
-from sgcl_jax.results import lines, origin
+from sgcl_jax.results import lines, origin, store
 
 
 @pytest.fixture
@@ -247,3 +248,35 @@ def test_another_file_is_not_overwritten(
 def test_arguments_that_make_no_sense(call_main, args, message):
   result = call_main(command_line.main, *args)
   assert result.returncode == 1 and message in result.stderr
+
+
+def test_a_copy_of_a_run_counts_once(add, make_run, tmp_path):
+  """Named twice, or copied: otherwise its streams would not be fused."""
+  joint, bone = make_run("joint"), make_run("bone", "modality=bone", right=12)
+  copy = shutil.copytree(joint, tmp_path / "copy")
+  result = add(joint, joint, copy, bone)
+  assert result.returncode == 0, result.stderr
+  assert "2 runs in" in result.stdout
+  assert f"{copy} holds the same run as {joint}" in result.stdout
+  names = [line["modality"] for line in read(tmp_path / "runs.csv")]
+  assert sorted(names) == ["J+B", "bone", "joint"]
+  assert len(read(tmp_path / "runs_curves.csv")) == 2 * 2
+
+
+def test_a_table_keeps_each_run_once(make_run, tmp_path):
+  joint, bone = make_run("joint"), make_run("bone", "modality=bone", right=12)
+  runs = [lines.describe(path) for path in (joint, joint, bone)]
+  epochs = [
+    line
+    for path, run in zip((joint, joint, bone), runs, strict=True)
+    for line in lines.describe_epochs(path, run["run"])
+  ]
+  path = tmp_path / "runs.csv"
+  assert store.add(path, runs, epochs) == 0
+  found = store.read(path)
+  assert len(found.runs) == 3 and len(found.curves) == 4
+  # A table that an older version wrote, with copies in it.
+  text = path.read_text().splitlines(keepends=True)
+  path.write_text("".join([*text, *text[1:]]))
+  store.add(path, runs[2:], [])
+  assert len(store.read(path).runs) == 3

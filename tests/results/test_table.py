@@ -35,7 +35,12 @@ RUNS = [
   *(make("paper", seed, x) for seed, x in ((1, 95.0), (2, 94.0), (3, 96.0))),
   *(make("off", seed, x) for seed, x in ((1, 94.0), (2, 95.0))),
   make("released", 1, 93.0),
-  make("paper", 1, 96.5, modality="4S", overrides="data.window=32 a=1"),
+  make(
+    *("paper", 1, 96.5),
+    run="fused",
+    modality="4S",
+    overrides="data.window=32 a=1",
+  ),
   # A second run of a seed counts with the first as one.
   make("off", 2, 94.0, run="again"),
   make("paper", 3, 95.5, run="again_with"),
