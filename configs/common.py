@@ -86,13 +86,15 @@ def base() -> ConfigDict:
   # Whether the backward pass computes the blocks again: less memory, more time.
   config.model.remat = config_dict.placeholder(bool)
   config.matmul_precision = "highest"
-  # On a GPU: the same bits each time (docs/PERFORMANCE.md). A CPU always is.
+  # Makes a GPU give the same bits each time (docs/PERFORMANCE.md). A CPU always
+  # does.
   config.deterministic = False
   config.init_from = config_dict.placeholder(str)  # Workdir of another run.
   config.batch_size = 64  # Over all devices.
   config.eval_batch_size = 64
   config.eval_every_epochs = 1
-  # A checkpoint is saved after each epoch, and so often within one. None: not.
+  # A checkpoint is saved after each epoch, and every so many minutes during the
+  # epoch. None: only after each epoch.
   config.save_every_minutes = config_dict.placeholder(float)
   config.save_every_minutes = 10.0
   # Every so many epochs a checkpoint is kept, besides the last two.

@@ -139,6 +139,23 @@ def _parse(argv):
     help="text file of the class names, one a line; labels may then be their"
     " numbers, from 0 on",
   )
+  _add_conversion(parser)
+  parser.add_argument(
+    "--skip_broken",
+    action="store_true",
+    help=f"leave broken files out and list them in {problems.REPORT}",
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace the data set at --out"
+  )
+  args = parser.parse_args(argv)
+  if args.like and args.names:
+    raise errors.ConfigError("--like has the class names: leave out --names")
+  return args
+
+
+def _add_conversion(parser):
+  """Declares how files become clips, see `reader.Options`."""
   parser.add_argument(
     "--segments",
     type=command.path,
@@ -163,18 +180,6 @@ def _parse(argv):
     help="interpolate joints that are absent for at most so many frames"
     " (default: 0)",
   )
-  parser.add_argument(
-    "--skip_broken",
-    action="store_true",
-    help=f"leave broken files out and list them in {problems.REPORT}",
-  )
-  parser.add_argument(
-    "--overwrite", action="store_true", help="replace the data set at --out"
-  )
-  args = parser.parse_args(argv)
-  if args.like and args.names:
-    raise errors.ConfigError("--like has the class names: leave out --names")
-  return args
 
 
 def _count(least):

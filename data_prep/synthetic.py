@@ -160,8 +160,7 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   """Performs one clip.
 
   Args:
-    name: As in `S001C002P003R001A004`. Each name is a separate performance: the
-      three cameras do not record the same one.
+    name: As in `S001C002P003R001A004`. Cameras share no performance.
     seed: Seed and name determine the clip.
     noise: False leaves out the sensor's noise, so bones keep their lengths.
 

@@ -28,6 +28,12 @@ from sgcl_jax import config_file, errors, fields, output, paths
 EXHAUSTED = "RESOURCE_EXHAUSTED"
 # Printed after a Ctrl-C by commands that can be resumed.
 RESUMABLE = "interrupted; the same command goes on from here"
+# Remedies for too little memory, without and with a config.
+MORE_MEMORY = "free some memory, or use a machine that has more"
+LESS_MEMORY = (
+  "lower config.batch_size or config.eval_batch_size, or set"
+  " --config.model.remat=true"
+)
 
 
 def run(
@@ -48,8 +54,7 @@ def run(
   # SystemExit runs the clean-up code, so that a scheduler's SIGTERM leaves
   # nothing half-written.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-  # What a terminal cannot show, or a reader that has left, must not end a
-  # command that does its work.
+  # The work goes on if a terminal cannot show a character, or a reader left.
   sys.stdout = output.outlast(sys.stdout, sys.__stdout__)
   sys.stderr = output.outlast(sys.stderr, sys.__stderr__)
   try:
@@ -61,10 +66,8 @@ def run(
   except (MemoryError, RuntimeError) as error:  # JAX raises the second.
     if isinstance(error, RuntimeError) and EXHAUSTED not in str(error):
       raise
-    _fail(
-      f"out of memory ({_in_one_line(error)[:200]}); lower config.batch_size or"
-      " config.eval_batch_size, or set --config.model.remat=true"
-    )
+    remedy = LESS_MEMORY if Parser.with_config else MORE_MEMORY
+    _fail(f"out of memory ({_in_one_line(error)[:200]}); {remedy}")
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
@@ -104,7 +107,13 @@ def workdir(text: str) -> pathlib.Path:
 
 
 class Parser(argparse.ArgumentParser):
-  """Parses the arguments of one command; raises `ConfigError` on a mistake."""
+  """Parses the arguments of one command; raises `ConfigError` on a mistake.
+
+  Attributes:
+    with_config: Whether the newest parser of the process declares `--config`.
+  """
+
+  with_config = False
 
   def __init__(self, module: str, description: str):
     """Declares `--help` and `--version`.
@@ -121,7 +130,7 @@ class Parser(argparse.ArgumentParser):
     )
     version = f"sgcl_jax {sgcl_jax.__version__}"
     self.add_argument("--version", action="version", version=version)
-    self._has_config = False
+    self._has_config = Parser.with_config = False
 
   def add_json(self, what: str) -> None:
     """Declares `--json`, see `print_json`.
@@ -146,7 +155,7 @@ class Parser(argparse.ArgumentParser):
     Args:
       default: Value of `--config` if the option is missing.
     """
-    self._has_config = True
+    self._has_config = Parser.with_config = True
     self.add_argument(
       "--config",
       default=default,

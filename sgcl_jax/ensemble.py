@@ -70,7 +70,7 @@ def _run(args):
   parts = load(args.scores, args.preset, args.weights)
   baseline = None
   if args.baseline:
-    one = len(args.baseline) == 1  # Nothing to weigh: taken as it stands.
+    one = len(args.baseline) == 1  # A single file needs no weights.
     preset, weights = (None, [1.0]) if one else (args.preset, args.weights)
     baseline = load(args.baseline, preset, weights)
   result = describe(parts, baseline)

@@ -137,7 +137,8 @@ def finish(
   if "partial" in metadata:
     print(
       f"notice: the run stopped after step {metadata['partial']['steps']} of"
-      f" epoch {metadata['epoch'] + 1}, whose end this is not",
+      f" epoch {metadata['epoch'] + 1}; this checkpoint is not the end of that"
+      " epoch",
       file=sys.stderr,
     )
   found, embedded = evaluator(variables)
@@ -241,7 +242,7 @@ def _warn_of_one_answer(found):
   print(
     f"notice: {answers:.1f} % of the answers are"
     f" {str(found.class_names[label])!r}, the class of {clips:.1f} % of the"
-    " clips; the model does not tell the classes apart. More epochs or a lower"
+    " clips; the model hardly separates the classes. More epochs or a lower"
     " config.optim.base_lr may help",
     file=sys.stderr,
     flush=True,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a run from the backbone of another, whose classes may be others.
+"""Starts a run from the backbone of another run.
 
-What depends on the number of classes is the classifier: a user's own backbone
-needs no names for it.
+The two runs may have different classes. The classifier is found by its shapes,
+which depend on the number of classes, so a user's own backbone may name it
+freely.
 """
 
 import contextlib

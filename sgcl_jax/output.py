@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard output that does not end a command which does its work."""
+"""Output streams whose errors do not end the command."""
 
 import io
 from typing import Any, TextIO
@@ -16,9 +16,9 @@ class _Output(io.FileIO):
 
 
 def outlast(stream: TextIO, original: TextIO) -> TextIO:
-  """Returns a stream that outlasts its reader.
+  """Returns a stream that accepts text after its reader has left.
 
-  What it cannot show, as in a terminal without UTF-8, it escapes.
+  Characters that it cannot show, as in a terminal without UTF-8, are escaped.
 
   Args:
     stream: Standard output or error.

@@ -79,13 +79,7 @@ def prepare(skeleton: Any, model: Any) -> np.ndarray:
     clip = np.nan_to_num(parts.layout.derive(clip), nan=0.0)
   else:
     clip, _ = reader.prepare(clip, options)
-  num_persons = parts.source.num_persons
-  if clip[:, num_persons:].any():
-    raise errors.DataError(
-      f"{clip.shape[1]} persons, but the model knows {num_persons}: keep those"
-      " who act"
-    )
-  return _finish(clip[:, :num_persons], model)
+  return _finish(clip, model)
 
 
 def read_files(
@@ -294,8 +288,14 @@ def _prepare_ntu(data, model):
 
 
 def _finish(clip, model):
-  """Adds absent persons, and what the clips of the training went through."""
+  """Gives a clip the persons of the model, and repeats and turns them."""
   num_persons, prepared = model.parts.source.num_persons, model.prepared
+  if clip[:, num_persons:].any():
+    raise errors.DataError(
+      f"{clip.shape[1]} persons, but the model knows {num_persons}: keep those"
+      " who act"
+    )
+  clip = clip[:, :num_persons]
   absent = num_persons - clip.shape[1]
   clip = np.pad(clip, [(0, 0), (0, absent), (0, 0), (0, 0)])
   if prepared.get("lone_person") == "repeat" and not clip[:, 1:].any():

@@ -186,12 +186,6 @@ def test_backbones_that_cannot_be_imported(write_backbone):
     (FileNotFoundError(2, "No such file", "x"), 1, "error: x: no such file"),
     (OSError(28, "No space left"), 1, "error: no space left\n"),
     (OSError("odd"), 1, "error: odd\n"),
-    (MemoryError(), 1, "error: out of memory (MemoryError); lower config.ba"),
-    (
-      jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9\nbytes"),
-      1,
-      "error: out of memory (RESOURCE_EXHAUSTED: 9 bytes); lower",
-    ),
     (KeyboardInterrupt(), 130, "interrupted\n"),
   ],
 )
@@ -208,6 +202,36 @@ def test_how_a_command_ends(error, code, message, capsys):
     assert signal.getsignal(signal.SIGTERM) != handler
   finally:
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+@pytest.mark.parametrize(
+  ("error", "cause"),
+  [
+    (MemoryError(), "MemoryError"),
+    (
+      jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9\nbytes"),
+      "RESOURCE_EXHAUSTED: 9 bytes",
+    ),
+  ],
+)
+def test_too_little_memory(error, cause, with_config, capsys, monkeypatch):
+  """Fields of a config are named by the commands that have one."""
+  monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+  def main():
+    parser = command.Parser("sgcl_jax.test", "A test.")
+    if with_config:
+      parser.add_config()
+    parser.parse_args([])
+    raise error
+
+  with pytest.raises(SystemExit) as caught:
+    command.run(main)
+  assert caught.value.code == 1
+  message = capsys.readouterr().err
+  assert message.startswith(f"error: out of memory ({cause}); ")
+  assert ("config.batch_size" in message) == with_config
 
 
 def test_a_misspelt_option_comes_before_a_missing_one():

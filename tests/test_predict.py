@@ -178,6 +178,23 @@ def test_raw_ntu_files_equal_the_converter(tmp_path, alignment, lone_person):
     assert has_second == (count == 2 or lone_person == "repeat")
 
 
+def test_more_persons_than_the_model_knows(tmp_path):
+  """A raw file is refused like an array, and does not end the command."""
+  joints = make_joints(0, 30), 1.5 * make_joints(1, 30)
+  tracks = [("1", 0, joints[0]), ("2", 0, joints[1])]
+  path = tmp_path / "S001C001P001R001A001.skeleton"
+  path.write_bytes(make_text(merge(*tracks)))
+  model = fake_model("kinect25", 1)
+  with pytest.raises(errors.DataError, match="2 persons, but the model knows"):
+    predict.prepare(np.stack(joints, axis=1), model)
+  refused = []
+  assert not [*predict.read_files([path], model, refused)]
+  (line,) = refused
+  assert "2 persons, but the model knows 1" in line["reason"]
+  path.write_bytes(make_text(merge(tracks[0])))
+  assert predict.read_clip(path, model).shape == (30, 1, 25, 3)
+
+
 def test_your_own_clips_equal_the_converter():
   """With the options of the conversion, and joints that it computes."""
   rng = np.random.default_rng(0)

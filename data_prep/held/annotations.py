@@ -61,8 +61,8 @@ def find_cells(
 
   Args:
     parts: Name of each split -> its clips.
-    names: Training and test split; by default those of the protocols `xsub`,
-      `xview` and `xset`, or else `train` and `test` or `val`.
+    names: Training and test split. By default, those of the protocols `xsub`,
+      `xview` and `xset`; without these, `train` and `test` or `val`.
 
   Raises:
     DataError: There are no such splits, or a clip is in both.

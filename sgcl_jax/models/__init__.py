@@ -56,8 +56,7 @@ def create(
     num_classes: L.
     skeleton: A layout, or anything that `skeletons.get` takes.
     num_persons: M.
-    **overrides: Further fields of the module. Training sets `axis_name`, the
-      axis of the replicas, which `layers.BatchNorm` needs.
+    **overrides: Further fields of the module; training sets `axis_name`.
 
   Returns:
     A module with `apply(variables, x [N, M, T, V, C], train) -> (logits [N, L],
