@@ -156,6 +156,7 @@ def finish(
     "data": test,
     "scores": os.path.relpath(path, directory),
     "epoch": metadata["epoch"],
+    "imported_from": metadata.get("imported_from"),
     "seed": metadata["seed"],
     # None in imported weights and in runs of older versions.
     "seconds": metadata.get("seconds"),

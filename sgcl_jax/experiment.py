@@ -72,17 +72,21 @@ class Experiment:
   record: dict[str, Any]
 
 
-def prepare(config: ConfigDict) -> None:
+def prepare(config: ConfigDict, batch_size: int | None = None) -> None:
   """Checks a config, and configures the devices for it.
 
   Every command calls it before JAX computes anything.
+
+  Args:
+    config: Config of the run.
+    batch_size: Clips of a batch over all devices, if not `config.batch_size`.
 
   Raises:
     ConfigError: If a field is missing, or if no run can use its value.
   """
   ranges.check(config)
   set_up.configure(
-    config.batch_size,
+    batch_size or config.batch_size,
     config.matmul_precision,
     remat=bool(config.model.get("remat")),
     deterministic=bool(config.get("deterministic")),
@@ -90,7 +94,9 @@ def prepare(config: ConfigDict) -> None:
 
 
 def open(directory: str | os.PathLike) -> Experiment:
-  """Builds the experiment of a run from its `config.json`.
+  """Builds the experiment of a run from its config.
+
+  The config in its newest checkpoint counts, or its `config.json` without one.
 
   Args:
     directory: Workdir of the run.

@@ -128,6 +128,7 @@ def take_backbone(
   clip: jax.ShapeDtypeStruct,
   identity: dict[str, Any],
   class_names: Sequence[str],
+  inputs: dict[str, Any],
 ) -> state.TrainState:
   """Replaces the initial backbone by the one of another run.
 
@@ -142,6 +143,7 @@ def take_backbone(
     identity: Fields of the model that the other run must share, but for
       `num_classes`.
     class_names: [L] names of the classes.
+    inputs: Of this run, see `provenance.describe_inputs`.
 
   Raises:
     CheckpointError: If there is no checkpoint, or if it is of another model.
@@ -170,6 +172,15 @@ def take_backbone(
       file=sys.stderr,
       flush=True,
     )
+  for key in ("data.modality", "data.transform"):
+    trained = metadata.get("inputs", {}).get(key, inputs[key])
+    if trained != inputs[key]:
+      print(
+        f"notice: {origin} was trained with config.{key}={trained!r}, not"
+        f" {inputs[key]!r}: its backbone has seen other inputs",
+        file=sys.stderr,
+        flush=True,
+      )
   params = {**start.params, "backbone": variables.pop("params")}
   return start.replace(params=params, **variables)
 

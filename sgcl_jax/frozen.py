@@ -21,7 +21,6 @@ from sgcl_jax import (
   models,
   state,
 )
-from sgcl_jax.devices import set_up
 from sgcl_jax.runs import checkpoint, workdir
 
 
@@ -63,8 +62,7 @@ def open(args: argparse.Namespace, batch_size: int) -> Frozen:
   config = command.find_config(args)
   if config is None:
     config = ConfigDict(workdir.read_config(args.checkpoint))
-  precision = config.get("matmul_precision", "highest")
-  set_up.configure(batch_size, precision)
+  experiment.prepare(config, batch_size)
   return load(experiment.make(config), args.checkpoint, args.class_names)
 
 

@@ -68,7 +68,9 @@ def _run(args, config):
     summary = train.run(parts, directory)
   if args.mode == "evaluate" or args.save_embeddings:
     summary = evaluate.run(parts, directory, args.save_embeddings)
-  weights = f"epoch {summary['epoch']}" if summary["epoch"] else "imported"
+  weights = f"epoch {summary['epoch']}"
+  if not summary["epoch"]:
+    weights = "imported" if summary["imported_from"] else "within epoch 1"
   print(
     f"{weights}: top-1 {summary['top1']:.2f} %,"
     f" top-5 {summary['top5']:.2f} % of {summary['num_clips']} test clips"

@@ -62,6 +62,7 @@ def run(
       clip=parts.clip,
       identity=parts.identity,
       class_names=clips.class_names,
+      inputs=provenance.describe_inputs(parts),
     )
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)

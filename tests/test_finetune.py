@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import errors, finetune, state, train
+from sgcl_jax import errors, finetune, provenance, state, train
 from sgcl_jax.runs import checkpoint
 
 # The tiny backbone's classifier.
@@ -54,6 +54,7 @@ def start(parts, origin):
     clip=parts.clip,
     identity=parts.identity,
     class_names=[f"class {i}" for i in range(parts.source.num_classes)],
+    inputs=provenance.describe_inputs(parts),
   )
   return taken, drawn
 
@@ -93,8 +94,15 @@ def test_other_names_of_as_many_classes_are_noticed(origin, tiny, capsys):
     clip=parts.clip,
     identity=parts.identity,
     class_names=["other"] * 10,
+    inputs=provenance.describe_inputs(parts),
   )
   assert "the 10 classes of" in capsys.readouterr().err
+
+
+def test_other_inputs_are_noticed(origin, tiny, capsys):
+  start(tiny("modality=bone"), origin)
+  printed = capsys.readouterr().err
+  assert "was trained with config.data.modality='joint', not 'bone'" in printed
 
 
 FREEZE = {"optim.freeze": "backbone"}

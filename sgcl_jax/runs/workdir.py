@@ -26,6 +26,8 @@ FREE_KEYS = (
   "optim.num_epochs",
   "save_every_minutes",
 )
+# Keys that older runs lack, with the values that they ran with.
+ADDED = {"start": "auto", "deterministic": False}
 # Keys that an evaluation must share with the training, besides the model's.
 EVALUATION_KEYS = (
   "data.modality",
@@ -167,7 +169,8 @@ def check_evaluation(
 
 def has_checkpoint(workdir: str | os.PathLike) -> bool:
   """Tells whether the run has saved a checkpoint."""
-  return any(pathlib.Path(workdir).glob("checkpoints/*/metadata"))
+  found = pathlib.Path(workdir).glob("checkpoints/*/metadata")
+  return any(path.parent.name.isdecimal() for path in found)  # Not unfinished.
 
 
 def check_free(workdir: str | os.PathLike) -> None:
@@ -220,8 +223,8 @@ def _check(record, workdir, matters):
   is_saved = "config" in (stored.read_metadata(workdir) or {})
   if not is_saved and not (pathlib.Path(workdir) / CONFIG).exists():
     return
-  old = flatten(read_config(workdir))
-  new = flatten(json.loads(json.dumps(record)))
+  old = ADDED | flatten(read_config(workdir))
+  new = ADDED | flatten(json.loads(json.dumps(record)))
   for key in sorted(old.keys() | new.keys()):
     if matters(key) and old.get(key) != new.get(key):
       raise errors.WorkdirError(

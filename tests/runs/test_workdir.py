@@ -48,3 +48,19 @@ def test_a_place_where_nothing_can_be_written(tmp_path, monkeypatch):
     errors.WorkdirError, match=f"{tmp_path} cannot be written to: change"
   ):
     workdir.check_free(tmp_path / "new" / "run")
+
+
+def test_a_run_of_before_a_key_goes_on_with_its_default(tmp_path):
+  begin(tmp_path, {"seed": 1})
+  record = {"seed": 1, "start": "auto", "deterministic": False}
+  workdir.check_resume(record, tmp_path)
+  with pytest.raises(errors.WorkdirError, match="config.start='auto', not"):
+    workdir.check_resume({**record, "start": "stable"}, tmp_path)
+
+
+def test_an_unfinished_checkpoint_is_none(tmp_path):
+  name = "12.orbax-checkpoint-tmp-1"
+  (tmp_path / "checkpoints" / name / "metadata").mkdir(parents=True)
+  assert not workdir.has_checkpoint(tmp_path)
+  (tmp_path / "checkpoints" / "12" / "metadata").mkdir(parents=True)
+  assert workdir.has_checkpoint(tmp_path)
