@@ -7,8 +7,6 @@ A finished run is not trained or evaluated again; an unfinished one is resumed.
 import concurrent.futures
 import contextlib
 import functools
-import importlib.util
-import json
 import os
 import pathlib
 import queue
@@ -19,11 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sgcl_jax import command, errors, fields
+from sgcl_jax.devices import slots
 from sgcl_jax.runs import scores, workdir
 
 LOG = "train.log"
-# Of the memory of an accelerator, for all processes on it together.
-MEMORY_SHARE = 0.9
 
 
 class Run(NamedTuple):
@@ -122,7 +119,7 @@ def train(
     after(finished)
   if jobs > 1:
     return failed | _train_side_by_side(open_runs, jobs, devices, after)
-  environment = _make_environment(0, 1, devices)
+  environment = slots.make_environment(0, 1, devices)
   for i, run in enumerate(open_runs):
     print(f"\n[{i + 1}/{len(open_runs)}] {run.title}", flush=True)
     if launch(run, environment, None, set()):
@@ -161,17 +158,14 @@ def find_summary(run: Run) -> dict[str, Any] | None:
 def _read_finished(parts, directory):
   from sgcl_jax.runs import checkpoint
 
-  path = directory / workdir.SUMMARY
-  if not path.exists():
-    return None
   if not scores.find_path(directory, parts.record).exists():
     return None
   try:
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = workdir.read_summary(directory)
     saved = checkpoint.read_metadata(directory)
-  except (ValueError, errors.CheckpointError):
-    return None
-  finished = summary["epoch"] == parts.schedule.num_epochs
+  except (errors.WorkdirError, errors.CheckpointError):
+    return None  # The run goes on, and writes them again.
+  finished = summary.get("epoch") == parts.schedule.num_epochs
   same = saved and saved["data"] == _read_clips(parts.source).digest
   return summary if finished and same else None
 
@@ -243,22 +237,25 @@ def _read_clips(source):
 
 def _train_side_by_side(runs, jobs, devices, after):
   """Trains runs in threads, each of which waits for a process."""
-  slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+  free: queue.SimpleQueue[int] = queue.SimpleQueue()
   for slot in range(jobs):
-    slots.put(slot)
+    free.put(slot)
   stopping, running = threading.Event(), set()
 
   def work(run):
+    """Returns why the run failed, None if it is finished."""
     if stopping.is_set():
-      return 1
-    slot = slots.get()
+      return "stopped before it began"
+    slot, log = free.get(), run.directory / LOG
     try:
-      _take_cores(slot, jobs)
-      print(f"begun: {run.title}, see {run.directory / LOG}", flush=True)
-      environment = _make_environment(slot, jobs, devices)
-      return launch(run, environment, run.directory / LOG, running)
+      slots.take_cores(slot, jobs)
+      print(f"begun: {run.title}, see {log}", flush=True)
+      environment = slots.make_environment(slot, jobs, devices)
+      start = log.stat().st_size if log.exists() else 0
+      code = launch(run, environment, log, running)
+      return _read_reason(log, start, code) if code else None
     finally:
-      slots.put(slot)
+      free.put(slot)
 
   failed = {}
   with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -267,12 +264,12 @@ def _train_side_by_side(runs, jobs, devices, after):
       for done, future in enumerate(
         concurrent.futures.as_completed(futures), 1
       ):
-        run = futures[future]
-        word = "finished"
-        if future.result():
-          failed[run], word = _read_reason(run.directory / LOG), "failed"
-        else:
+        run, reason = futures[future], future.result()
+        word = "finished" if reason is None else "failed"
+        if reason is None:
           after([run])
+        else:
+          failed[run] = reason
         print(f"[{done}/{len(runs)}] {word}: {run.title}", flush=True)
     except BaseException:  # A signal: what has begun can be resumed.
       stopping.set()
@@ -286,40 +283,19 @@ def _train_side_by_side(runs, jobs, devices, after):
   return failed
 
 
-def _read_reason(log):
-  """Returns the error that a process ended with, or where to look for it."""
-  lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-  found = [line for line in lines if line.startswith("error: ")]
-  if found and found[-1] == lines[-1]:
-    return found[-1].removeprefix("error: ")
+def _read_reason(log, start, code):
+  """Returns the error that a process ended with, or where to look for it.
+
+  Args:
+    log: File that it has appended to.
+    start: Size of the file before; what stands there is of earlier attempts.
+    code: Its exit code.
+  """
+  with log.open("rb") as file:
+    file.seek(start)
+    lines = file.read().decode("utf-8", "replace").splitlines()
+  if not lines:
+    return f"it ended without a message (exit code {code})"
+  if lines[-1].startswith("error: "):
+    return lines[-1].removeprefix("error: ")
   return f"see the end of {log}"
-
-
-def _make_environment(slot, jobs, devices):
-  """Returns the variables of the processes of one slot."""
-  if _is_cpu_alone():
-    return {}
-  environment = {}
-  if devices:
-    environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
-  sharing = -(-jobs // max(len(devices), 1))
-  if sharing > 1 and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
-    share = f"{MEMORY_SHARE / sharing:.3f}"
-    environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = share
-  return environment
-
-
-def _take_cores(slot, jobs):
-  """Gives the processes that this thread starts their share of the cores."""
-  if not _is_cpu_alone() or not hasattr(os, "sched_setaffinity"):
-    return
-  cores = sorted(os.sched_getaffinity(os.getpid()))
-  mine = cores[slot % len(cores) :: jobs]
-  os.sched_setaffinity(0, mine)  # Of this thread alone, on Linux.
-
-
-def _is_cpu_alone():
-  # As in devices/set_up.py, which imports JAX.
-  if os.environ.get("JAX_PLATFORMS") == "cpu":
-    return True
-  return not any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))

@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
+from configs import ctrgcn_ucla
 from sgcl_jax import errors, series
+from sgcl_jax.runs import workdir
+from tests import finished
 from tests.conftest import ROOT
 
 # Says what it was given; fails, or waits for a signal, if its title says so.
 PROGRAM = """#!/bin/bash
+case "$*" in *silent*) exit 3;; esac
 echo "args: $*"
 echo "env: $CUDA_VISIBLE_DEVICES $XLA_PYTHON_CLIENT_MEM_FRACTION"
 echo "cores: $(nproc)"
@@ -82,6 +87,36 @@ def test_side_by_side(make, capfd):
   assert f"--workdir {runs[0].directory}" in read_log(runs[0])
 
 
+@pytest.mark.parametrize(
+  ("title", "reason"),
+  [
+    ("silent", "it ended without a message (exit code 3)"),
+    ("breaks", "see the end of {log}"),
+    ("fails", "it cannot be"),
+  ],
+)
+def test_the_error_of_an_earlier_attempt_is_not_told(make, title, reason):
+  """The log is appended to; a process may be killed before it prints."""
+  run = make(title)
+  run.directory.mkdir()
+  log = run.directory / series.LOG
+  log.write_text("error: the disk of yesterday is full\n")
+  found = series.train([run], jobs=2)
+  assert found == {run: reason.format(log=log)}
+  assert "yesterday" in log.read_text()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"seed": 1}'])
+def test_a_damaged_summary_is_of_no_finished_run(tmp_path, text):
+  config = ctrgcn_ucla.get_config()
+  finished.write(tmp_path, config)
+  (tmp_path / workdir.SUMMARY).write_text(text)
+  parts = types.SimpleNamespace(
+    record=config.to_dict(), schedule=types.SimpleNamespace(num_epochs=2)
+  )
+  assert series._read_finished(parts, tmp_path) is None
+
+
 def test_cores_are_shared(make, monkeypatch):
   monkeypatch.setenv("JAX_PLATFORMS", "cpu")
   before = os.sched_getaffinity(0)
@@ -92,29 +127,6 @@ def test_cores_are_shared(make, monkeypatch):
   for run in runs:
     assert f"cores: {len(before) // 2}" in read_log(run)
   assert os.sched_getaffinity(0) == before
-
-
-@pytest.mark.parametrize(
-  ("jobs", "devices", "expected"),
-  [
-    (2, (), {("", "0.450")}),
-    (2, ("4", "5"), {("4", ""), ("5", "")}),
-    (4, ("4", "5"), {("4", "0.450"), ("5", "0.450")}),
-    (3, ("1",), {("1", "0.300")}),
-  ],
-)
-def test_devices_and_their_memory_are_shared(
-  monkeypatch, jobs, devices, expected
-):
-  monkeypatch.setattr(series, "_is_cpu_alone", lambda: False)
-  monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
-  names = "CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION"
-  found = [
-    series._make_environment(slot, jobs, devices) for slot in range(jobs)
-  ]
-  assert {tuple(e.get(name, "") for name in names) for e in found} == expected
-  monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.2")
-  assert names[1] not in series._make_environment(0, jobs, devices)
 
 
 def test_finished_runs_are_left_alone(make, monkeypatch, capfd):

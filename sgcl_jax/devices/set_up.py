@@ -9,7 +9,7 @@ import jax
 from absl import logging
 
 from sgcl_jax import errors
-from sgcl_jax.devices import cores, glibc
+from sgcl_jax.devices import cores, glibc, platforms
 
 # Each device holds a copy of the state. More than these were not measured.
 MAX_CPU_DEVICES = 8
@@ -35,7 +35,7 @@ def configure(
   Raises:
     ConfigError: As `check_devices`.
   """
-  if _is_cpu_alone():
+  if platforms.is_cpu_alone(jax.config.jax_platforms):
     glibc.keep_freed_memory()
     make_devices_of_cores(batch_size)
     if remat:
@@ -66,10 +66,10 @@ def check_devices() -> None:
   try:
     jax.local_devices()
   except (RuntimeError, AssertionError) as error:  # The second has no text.
-    platforms = jax.config.jax_platforms
+    chosen = jax.config.jax_platforms or ""
     reason = " ".join(str(error).split()) or "its plugin finds no such device"
     raise errors.ConfigError(
-      f"JAX_PLATFORMS={platforms or ''}: JAX cannot use it ({reason}). Unset it"
+      f"JAX_PLATFORMS={chosen}: JAX cannot use it ({reason}). Unset it"
       " or set JAX_PLATFORMS=cpu; for a GPU, install sgcl_jax[cuda13]"
     ) from error
 
@@ -94,13 +94,6 @@ def make_devices_of_cores(batch_size: int) -> None:
     _add_flags(f"--xla_force_host_platform_device_count={num}")
   if 1 < num == num_cores:
     _add_flags("--xla_cpu_multi_thread_eigen=false")
-
-
-def _is_cpu_alone():
-  """Tells whether JAX runs on CPU: by setting, or without other plugins."""
-  return jax.config.jax_platforms == "cpu" or not any(
-    importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
-  )
 
 
 def _set_flag(name, value):

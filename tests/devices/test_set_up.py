@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from sgcl_jax import errors
-from sgcl_jax.devices import cores, set_up
+from sgcl_jax.devices import cores, platforms, set_up
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 DEVICES = "--xla_force_host_platform_device_count="
@@ -54,7 +54,7 @@ def test_a_platform_without_devices(error, reason, monkeypatch):
     raise error
 
   monkeypatch.setattr(jax, "local_devices", raise_error)
-  monkeypatch.setattr(set_up, "_is_cpu_alone", lambda: False)
+  monkeypatch.setattr(platforms, "is_cpu_alone", lambda _: False)
   for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR"):
     monkeypatch.setenv(name, "unchanged")
   with pytest.raises(errors.ConfigError, match=rf"\({reason}\)") as refusal:
@@ -76,7 +76,7 @@ EXCLUDE = "--xla_gpu_exclude_nondeterministic_ops="
 )
 def test_flags_for_cuda(given, deterministic, flags, monkeypatch):
   monkeypatch.setattr(set_up, "CUDA_PLUGINS", ("json",))
-  monkeypatch.setattr(set_up, "_is_cpu_alone", lambda: False)
+  monkeypatch.setattr(platforms, "is_cpu_alone", lambda _: False)
   monkeypatch.setenv("XLA_FLAGS", given)
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "unchanged")
   set_up.configure(8, "highest", deterministic=deterministic)
