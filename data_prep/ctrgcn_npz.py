@@ -76,7 +76,7 @@ def convert(raw: pathlib.Path, out: pathlib.Path, options: Options) -> None:
       skeletons.NTU,
       names,
       SHAPE[0],
-      unit="metres",
+      unit_name="metres",
       aligned=aligned,
       lone_person=_find_lone_person(reader),
     )

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import records, tfrecord
+from data_prep.clips import reader
 from data_prep.held import annotations, clips, summary
 from data_prep.ntu import raw_set
 from sgcl_jax import command, errors, progress, skeletons, splits
@@ -73,6 +74,11 @@ class _Plan:
   def is_ntu_3d(self) -> bool:
     """Whether records are like those of `data_prep.ntu60`."""
     return self.wanted is not None and self.layout == skeletons.NTU
+
+  @property
+  def own(self) -> reader.Options:
+    """How clips other than NTU RGB+D in 3D are prepared."""
+    return clips.make_options(self.layout, self.num_persons, scaled=self.scaled)
 
   @property
   def lone_person(self) -> str:
@@ -261,7 +267,7 @@ def _read_skeleton(annotation, plan):
     which = "first ones" if plan.is_ntu_3d else "ones that move most"
     notes = (f"more than {plan.num_persons} persons, the {which} are kept",)
   if not plan.is_ntu_3d:
-    skeleton, more = clips.finish_other(joints, plan.layout, plan.num_persons)
+    skeleton, more = clips.finish_other(joints, plan.own)
     return skeleton, (*notes, *more)
   skeleton = clips.finish_ntu(
     clips.origin_ntu(joints[:, : plan.num_persons]),
@@ -279,9 +285,10 @@ def _describe(raw, plan):
     plan.layout,
     plan.class_names,
     plan.num_persons,
-    unit="metres" if plan.is_ntu_3d else unit,
+    unit_name="metres" if plan.is_ntu_3d else unit,
     aligned=plan.options.aligned,
     lone_person=plan.lone_person,
+    options=None if plan.is_ntu_3d else plan.own,
   )
 
 

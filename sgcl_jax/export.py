@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sgcl_jax
-from sgcl_jax import command, errors
+from sgcl_jax import command, errors, model_options
 from sgcl_jax.runs import files
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -149,27 +149,13 @@ def write(
 def main(argv: Sequence[str] | None = None) -> None:
   """Command line; see `--help`."""
   parser = command.Parser("sgcl_jax.export", __doc__)
-  parser.add_argument(
-    "--checkpoint",
-    type=command.workdir,
-    required=True,
-    metavar="DIR",
-    help="directory of a run; its newest checkpoint is exported",
-  )
-  parser.add_config()
+  model_options.add(parser)
   parser.add_argument(
     "--out",
     type=command.path,
     required=True,
     metavar="FILE",
     help="file to write, *.stablehlo (jax.export) or *.onnx",
-  )
-  parser.add_argument(
-    "--class_names",
-    type=command.path,
-    metavar="FILE",
-    help="names of the classes, one per line in label order (default: those of"
-    " the training)",
   )
   parser.add_argument(
     "--num_clips",

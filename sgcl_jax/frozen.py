@@ -52,8 +52,7 @@ def open(args: argparse.Namespace, batch_size: int) -> Frozen:
   """Configures JAX, and loads the model that a command line names.
 
   Args:
-    args: Has `checkpoint`, `class_names`, and the attributes of
-      `command.Parser.add_config`.
+    args: Has the attributes of `model_options.add`.
     batch_size: Clips of a batch.
 
   Raises:

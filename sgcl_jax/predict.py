@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from data_prep import problems, walk
-from data_prep.clips import clip_file, like, reader, skeleton_array
+from data_prep.clips import clip_file, like, reader, skeleton_array, unit
 from data_prep.ntu import actors, align, skeleton_file
-from sgcl_jax import command, errors, wording
+from sgcl_jax import command, errors, model_options, wording
 
 SUFFIXES = (".skeleton", *clip_file.SUFFIXES)
 
@@ -49,15 +49,16 @@ def read_clip(path: pathlib.Path, model: Any) -> np.ndarray:
       f"has no key 'skeleton' (found: {', '.join(sorted(content)) or 'none'}),"
       f" which holds {_describe_clip(model)}"
     )
-  return prepare(content[keys[0]], model)
+  return prepare(content[keys[0]], model, content.get("img_shape"))
 
 
-def prepare(skeleton: Any, model: Any) -> np.ndarray:
+def prepare(skeleton: Any, model: Any, img_shape: Any = None) -> np.ndarray:
   """Prepares a clip as the clips of the training.
 
   Args:
     skeleton: Array or nested lists, [T, M, V, C] or [T, V, C].
     model: A `frozen.Frozen`.
+    img_shape: See `unit.scale`.
 
   Returns:
     [T, M, V, C], M and V those of the model.
@@ -75,6 +76,7 @@ def prepare(skeleton: Any, model: Any) -> np.ndarray:
     raise errors.DataError(
       f"{error}; expected {_describe_clip(model)}"
     ) from error
+  clip = unit.scale(clip, options.unit, img_shape)
   if parts.record["data"]["transform"] == "ucla":  # It moves the origin itself.
     clip = np.nan_to_num(parts.layout.derive(clip), nan=0.0)
   else:
@@ -144,21 +146,7 @@ def _parse(argv):
     help=f"files ({', '.join(SUFFIXES)}) or folders of them; without any, or"
     " with -, one frame per line is read from the standard input",
   )
-  parser.add_argument(
-    "--checkpoint",
-    type=command.workdir,
-    required=True,
-    metavar="DIR",
-    help="directory of a run",
-  )
-  parser.add_config()
-  parser.add_argument(
-    "--class_names",
-    type=command.path,
-    metavar="FILE",
-    help="names of the classes, one per line in label order (default: those of"
-    " the training)",
-  )
+  model_options.add(parser)
   parser.add_argument(
     "--animate",
     type=command.path,

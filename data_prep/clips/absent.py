@@ -52,6 +52,11 @@ def fill_gaps(skeleton: np.ndarray, longest: int) -> np.ndarray:
   return _interpolate(skeleton, lambda left, right: right - left - 1 <= longest)
 
 
+def drop_unseen(skeleton: np.ndarray) -> np.ndarray:
+  """Returns the persons of [T, M, V, C] who are seen in some frame."""
+  return skeleton[:, np.isfinite(skeleton[..., 0]).any(axis=(0, 2))]
+
+
 def keep_moving(
   skeleton: np.ndarray, num_persons: int, dimensions: int
 ) -> np.ndarray:

@@ -8,10 +8,10 @@ from sgcl_jax import errors, input_pipeline, skeletons
 
 # Key of the metadata that holds the options of a conversion.
 METADATA = "conversion"
-OPTIONS = ("max_persons", "empty_frames", "fill_gaps")
+OPTIONS = ("drop_unseen", "max_persons", "empty_frames", "fill_gaps", "unit")
 
 
-def describe(options: reader.Options) -> dict[str, int | str | None]:
+def describe(options: reader.Options) -> dict[str, bool | int | str | None]:
   """Returns what the metadata store of a conversion's options."""
   return {name: getattr(options, name) for name in OPTIONS}
 
@@ -23,18 +23,23 @@ def read(data_dir: pathlib.Path) -> tuple[reader.Options, int]:
   of the set. Clips that name no split are test clips.
 
   Raises:
-    DataError: There is no data set of `data_prep.custom`.
+    DataError: There is no data set, or it was converted in another way than
+      `reader.prepare` does.
   """
   class_names, metadata = input_pipeline.read_info(data_dir)
-  if "layout" not in metadata:
+  # Sets of data_prep.custom of older versions store no options, but no
+  # `lone_person` either.
+  is_older = METADATA not in metadata and "lone_person" not in metadata
+  if "layout" not in metadata or not (METADATA in metadata or is_older):
     raise errors.DataError(
-      f"--like {data_dir} holds no layout: it is no set of data_prep.custom"
+      f"--like {data_dir} stores no options of data_prep.custom: use the"
+      " converter of that set, or pass --layout"
     )
   options = reader.Options(
     layout=skeletons.get(metadata["layout"]),
     class_names=class_names,
     split="test",
-    # Sets of older versions store none: these are the defaults.
+    # Those that an older set does not store have their defaults.
     **metadata.get(METADATA, {}),
   )
   return options, input_pipeline.describe(data_dir)["num_persons"]

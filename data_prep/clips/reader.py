@@ -17,6 +17,7 @@ from data_prep.clips import (
   origin,
   segments,
   skeleton_array,
+  unit,
 )
 from sgcl_jax import errors, progress, skeletons
 
@@ -37,18 +38,22 @@ class Options:
   Attributes:
     layout: Joints of the clips.
     class_names: [L] in label order, None if the clips decide.
+    drop_unseen: Whether persons who are never seen leave their slots.
     max_persons: How many persons are kept, those that move most; None for all.
     empty_frames: See `absent.treat_empty`.
     fill_gaps: See `absent.fill_gaps`.
+    unit: See `unit.scale`.
     cuts: See `segments.read`; None if a file is a clip.
     split: Split of clips that name none; None if they must.
   """
 
   layout: skeletons.Skeleton
   class_names: Sequence[str] | None = None
+  drop_unseen: bool = False
   max_persons: int | None = None
   empty_frames: str = "keep"
   fill_gaps: int = 0
+  unit: str | None = None
   cuts: Mapping[str, Sequence[segments.Segment]] | None = None
   split: str | None = None
 
@@ -106,7 +111,8 @@ def make_clip(name: str, content: Mapping[str, Any], options: Options) -> Clip:
 
   Args:
     name: Name of the clip.
-    content: Has the keys `skeleton`, `label` and `split`.
+    content: Has the keys `skeleton`, `label` and `split`, and perhaps
+      `img_shape`.
     options: How.
   """
   if options.split is not None:
@@ -123,6 +129,7 @@ def make_clip(name: str, content: Mapping[str, Any], options: Options) -> Clip:
     options.layout,
     any_persons=options.max_persons is not None,
   )
+  skeleton = unit.scale(skeleton, options.unit, content.get("img_shape"))
   skeleton, notes = prepare(skeleton, options)
   return Clip(name, skeleton, label, split, notes)
 
@@ -144,6 +151,8 @@ def prepare(
     DataError: No joint is left.
   """
   layout = options.layout
+  if options.drop_unseen:
+    skeleton = absent.drop_unseen(skeleton)
   notes = [
     f"{joint!r}{ZERO}in {which} frames, taken for a position (absent is NaN)"
     for joint, which in skeleton_array.find_zeros(skeleton, layout).items()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.clips import unit
 from data_prep.held import clips, pickles
 from sgcl_jax import errors, skeletons, splits
 
@@ -127,7 +128,7 @@ def read_joints(
   if layout.dimensions == 2:
     keypoint = _add_score(keypoint, annotation.get("keypoint_score"))
     if scaled:
-      keypoint[..., :2] /= _find_height(annotation) / 2
+      keypoint[..., :2] /= unit.find_height(annotation["img_shape"]) / 2
   clips.check_finite(keypoint.transpose(1, 0, 2, 3))
   if not keypoint.any():
     raise errors.DataError("all joints of all frames are zero")
@@ -194,15 +195,3 @@ def _add_score(keypoint, score):
   if (keypoint[..., 2] < 0).any():
     raise errors.DataError("a score is negative")
   return keypoint
-
-
-def _find_height(annotation):
-  """Returns the height of the image, the first number of `img_shape`."""
-  shape = annotation["img_shape"]
-  try:
-    height, width = (float(size) for size in shape)
-  except (TypeError, ValueError):
-    height = width = 0.0
-  if not (0 < height < np.inf and 0 < width < np.inf):
-    raise errors.DataError(f"img_shape is {shape!r}, not (height, width)")
-  return height

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from data_prep import ntu60, ntu120, problems, records
-from data_prep.clips import labels, reader
+from data_prep.clips import labels, like, reader, unit
 from data_prep.ntu import actors, align, raw_set
 from sgcl_jax import command, errors, skeletons, wording
 
@@ -90,34 +90,49 @@ def finish_ntu(
 
 
 def finish_other(
-  joints: np.ndarray, layout: skeletons.Skeleton, num_persons: int
+  joints: np.ndarray, options: reader.Options
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """Makes a clip as `data_prep.custom` does.
 
   Args:
     joints: [T, M, num_recorded, 3] float32. Absent is a 2D joint at x = y = 0,
       and a person in space whose joints are all 0.
-    layout: Joints of the clip.
-    num_persons: Persons of the result; those that move most are kept.
+    options: Those of `make_options`.
 
   Returns:
-    [T, num_persons, V, 3], absent joints 0; and what was unusual.
+    [T, max_persons, V, 3], absent joints 0; and what was unusual.
 
   Raises:
     DataError: No joint is seen.
   """
-  if layout.dimensions == 2:
+  if options.layout.dimensions == 2:
     absent = ~joints[..., :2].any(axis=-1, keepdims=True)
   else:
     absent = ~joints.any(axis=(2, 3), keepdims=True)
   joints = np.where(absent, np.float32(np.nan), joints)
-  joints = joints[:, np.isfinite(joints[..., 0]).any(axis=(0, 2))]
-  if not joints.size:
+  if absent.all():
     raise errors.DataError("nobody is seen: all joints of all frames are zero")
-  options = reader.Options(layout, max_persons=num_persons)
   joints, notes = reader.prepare(joints, options)
-  more = num_persons - joints.shape[1]
+  more = options.max_persons - joints.shape[1]
   return np.pad(joints, [(0, 0), (0, more), (0, 0), (0, 0)]), notes
+
+
+def make_options(
+  layout: skeletons.Skeleton, num_persons: int, *, scaled: bool
+) -> reader.Options:
+  """Returns the options of `finish_other`, which the metadata store.
+
+  Args:
+    layout: Joints of the clips.
+    num_persons: Persons of the data set; those that move most are kept.
+    scaled: Whether 2D coordinates are in halves of the image's height.
+  """
+  return reader.Options(
+    layout,
+    drop_unseen=True,
+    max_persons=num_persons,
+    unit=unit.HALF_HEIGHT if scaled else None,
+  )
 
 
 def find_ntu(
@@ -202,9 +217,10 @@ def describe(
   class_names: Sequence[str],
   num_persons: int,
   *,
-  unit: str,
+  unit_name: str,
   aligned: bool,
   lone_person: str,
+  options: reader.Options | None = None,
 ) -> records.Description:
   """Returns the description of a data set.
 
@@ -214,9 +230,10 @@ def describe(
     layout: Joints of the clips.
     class_names: [L].
     num_persons: M.
-    unit: Of the coordinates.
+    unit_name: Unit of the coordinates.
     aligned: Whether the bodies are aligned.
     lone_person: `zeros` or `repeat`, as in a `raw_set.RawSet`.
+    options: Those of `make_options`; None for clips of `finish_ntu`.
   """
   known = layout.name in skeletons.LAYOUTS
   center = " and ".join(layout.joints[joint] for joint in layout.center)
@@ -227,13 +244,14 @@ def describe(
     num_joints=layout.num_joints,
     text=(
       f"{wanted.title if wanted else 'Clips'} of {raw.name}, joints of the"
-      f" layout {layout.name}, coordinates in {unit} from the first person's"
-      f" {center}."
+      f" layout {layout.name}, coordinates in {unit_name} from the first"
+      f" person's {center}."
     ),
     metadata={
       "aligned": aligned,
       "lone_person": lone_person,
       "layout": layout.name if known else layout.to_json(),
+      **({like.METADATA: like.describe(options)} if options else {}),
     },
   )
 

@@ -3,12 +3,14 @@
 
 import os
 import pickle
+import types
 
 import numpy as np
 import pytest
 
 from configs import ctrgcn_custom, ctrgcn_ntu60
-from data_prep import ntu60, ntu120, pyskl
+from data_prep import custom, ntu60, ntu120, pyskl
+from data_prep.clips import like
 from data_prep.held import annotations, pickles
 from data_prep.ntu import actors, skeleton_file
 from sgcl_jax import (
@@ -16,6 +18,7 @@ from sgcl_jax import (
   evaluate,
   experiment,
   input_pipeline,
+  predict,
   skeletons,
   train,
 )
@@ -175,6 +178,95 @@ def test_2d_joints_train_and_evaluate(tmp_path, capsys):
     get_parts(names, ntu60.get_cell)["xsub_val"]
   )
   assert evaluate.run(parts, tmp_path / "run")["top1"] == summary["top1"]
+
+
+@pytest.fixture
+def flat_set(tmp_path):
+  """A set of 2 persons from clips of 3, the first of them never seen."""
+  clips = {str(i): (i % 2, make_flat(i, persons=3)) for i in range(4)}
+  for _, content in clips.values():
+    content["keypoint"][0] = 0
+    content["keypoint"][2, 3:] = 0
+  clips["4"] = 0, make_flat(4, persons=4)
+  write(
+    tmp_path / "own.pkl", clips, {"train": ["0", "1", "4"], "test": ["2", "3"]}
+  )
+  return run(tmp_path / "own.pkl"), clips
+
+
+def make_skeleton(content):
+  """Returns [T, M, V, 3] in pixels, as a detector writes it."""
+  parts = content["keypoint"], content["keypoint_score"][..., None]
+  joined = np.concatenate(parts, axis=-1).astype(np.float32)
+  return joined.transpose(1, 0, 2, 3)
+
+
+def test_predictions_prepare_clips_as_the_set(flat_set):
+  """The same persons in the same slots, and the same unit."""
+  out, clips = flat_set
+  found = conversion.read(out)
+  parts = types.SimpleNamespace(
+    layout=skeletons.get("coco17"),
+    source=types.SimpleNamespace(num_persons=2),
+    record={"data": {"transform": "whole"}},
+  )
+  _, metadata = input_pipeline.read_info(out)
+  model = types.SimpleNamespace(parts=parts, prepared=metadata)
+  for name, (_, content) in clips.items():
+    expected = found[name]["skeleton"]
+    assert expected[:, 0].any() and expected[:, 1].any()
+    pixels = make_skeleton(content)
+    clip = predict.prepare(pixels, model, content["img_shape"])
+    np.testing.assert_array_equal(clip, expected)
+    scaled = pixels / np.array([540, 540, 1], np.float32)
+    np.testing.assert_array_equal(predict.prepare(scaled, model), expected)
+    with pytest.raises(errors.DataError, match="add img_shape"):
+      predict.prepare(pixels, model)
+  with pytest.raises(errors.DataError, match="img_shape is 9, not"):
+    predict.prepare(pixels, model, 9)
+
+
+def test_your_own_clips_like_those_of_a_pickle(flat_set, tmp_path):
+  out, clips = flat_set
+  raw = tmp_path / "clips"
+  raw.mkdir()
+
+  def convert(**more):
+    for name, (label, content) in clips.items():
+      path, skeleton = raw / f"{name}.npz", make_skeleton(content)
+      np.savez(path, skeleton=skeleton, label=label, **more)
+    args = ["--raw", raw, "--like", out, "--out", tmp_path / "like"]
+    custom.main([str(arg) for arg in args])
+
+  with pytest.raises(
+    errors.DataError, match=r"0\.npz: x or y reach .* add img"
+  ):
+    convert()
+  convert(img_shape=(1080, 1920))
+  expected, found = conversion.read(out), conversion.read(tmp_path / "like")
+  assert found.keys() == expected.keys()
+  for name in expected:
+    np.testing.assert_array_equal(
+      found[name]["skeleton"], expected[name]["skeleton"]
+    )
+  infos = [
+    input_pipeline.read_info(path)[1] for path in (out, tmp_path / "like")
+  ]
+  assert infos[0][like.METADATA] == infos[1][like.METADATA]
+
+
+def test_ntu_in_3d_is_no_set_of_your_own(tmp_path):
+  """Its clips are prepared in another way, which --like cannot repeat."""
+  name = "S001C002P001R001A001"
+  joints = make_joints(0)[None]
+  write(
+    tmp_path / "ntu.pkl",
+    {name: (0, joints)},
+    {"xsub_train": [name], "xsub_val": []},
+  )
+  out = run(tmp_path / "ntu.pkl")
+  with pytest.raises(errors.DataError, match="stores no options of data_prep"):
+    like.read(out)
 
 
 def test_other_sets(tmp_path, capsys):
