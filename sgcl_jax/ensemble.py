@@ -26,19 +26,11 @@ STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 # infogcn: those of InfoGCN's authors, for any number of models of each stream.
 PRESETS = {
   "2s": {"joint": 1.0, "bone": 1.0},
-  "4s": {
-    "joint": 0.6,
-    "bone": 0.6,
-    "joint_motion": 0.4,
-    "bone_motion": 0.4,
-  },
-  "infogcn": {
-    "joint": 1.5,
-    "bone": 1.5,
-    "joint_motion": 1.0,
-    "bone_motion": 1.0,
-  },
+  "4s": {"joint": 0.6, "bone": 0.6, "joint_motion": 0.4, "bone_motion": 0.4},
+  "infogcn": {"joint": 1.5, "bone": 1.5, "joint_motion": 1, "bone_motion": 1},
 }
+# Name in a table, as in the paper -> preset.
+FUSIONS = {"J+B": "2s", "4S": "4s"}
 
 
 class Part(NamedTuple):
@@ -182,10 +174,11 @@ def describe(
     baseline: Others of the same clips, to compare with.
 
   Returns:
-    `top1`, `top5`, `interval` of top1, `weights` and `num_clips`; `streams`,
-    for each its file, weight, own `top1`, the top1 `without` it and what it
-    `adds`; with a baseline, `baseline`: its top1, top5 and
-    `statistics.compare_clips`.
+    `top1`, `top5`, `interval` of top1 (Wilson, as everywhere), `weights` and
+    `num_clips`; `streams`, for each its file, weight, own `top1`, the top1
+    `without` it and what it `adds`; of several, `best_stream`: the best one's
+    top1, top5 and `statistics.compare_clips`, whose interval of the gain is
+    SciPy's bootstrap; with a baseline, `baseline`, likewise.
 
   Raises:
     DataError: If the baseline has other clips or labels.
@@ -193,21 +186,29 @@ def describe(
   fused = fuse(parts)
   result = {
     **fused.accuracy(),
-    "interval": statistics.clip_interval(fused.correct()),
+    "interval": fused.interval(),
     "weights": [part.weight for part in parts],
     "num_clips": len(fused.names),
     "streams": [_describe_part(parts, i, fused) for i in range(len(parts))],
   }
+  if len(parts) > 1:
+    best = max(parts, key=lambda part: part.scores.accuracy()["top1"])
+    alone = [best._replace(weight=1.0)]
+    result["best_stream"] = _compare(fused, alone, best.scores)
   if baseline:
     paths = parts[0].path, baseline[0].path
     other = scores.join(fused, fuse(baseline), paths)
-    result["baseline"] = {
-      "files": [part.path for part in baseline],
-      "weights": [part.weight for part in baseline],
-      **other.accuracy(),
-      **statistics.compare_clips(fused.correct(), other.correct()),
-    }
+    result["baseline"] = _compare(fused, baseline, other)
   return result
+
+
+def _compare(fused, parts, other):
+  return {
+    "files": [part.path for part in parts],
+    "weights": [part.weight for part in parts],
+    **other.accuracy(),
+    **statistics.compare_clips(fused.correct(), other.correct()),
+  }
 
 
 def _describe_part(parts, i, fused):
@@ -292,12 +293,13 @@ def _print(result):
     f"fused: top-1 {result['top1']:.3f} % (95 % interval {low:.2f} to"
     f" {high:.2f}), top-5 {result['top5']:.3f} % of {result['num_clips']} clips"
   )
-  if "baseline" in result:
-    _print_baseline(result["baseline"])
+  for name in ("best_stream", "baseline"):
+    if name in result:
+      _print_difference(name.replace("_", " "), result[name])
 
 
-def _print_baseline(other):
-  print(f"baseline: top-1 {other['top1']:.3f} %, {', '.join(other['files'])}")
+def _print_difference(name, other):
+  print(f"{name}: top-1 {other['top1']:.3f} %, {', '.join(other['files'])}")
   if other["interval"] is None:
     print("difference: none, both are right on the same clips")
     return

@@ -19,11 +19,8 @@ from sgcl_jax import (
   errors,
   fields,
   series,
-  statistics,
 )
 from sgcl_jax.runs import workdir
-
-FUSIONS = {"J+B": "2s", "4S": "4s"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -109,7 +106,7 @@ def summarize(runs: dict[str, series.Run]) -> dict[str, Any]:
     `fused`: what `ensemble.describe` returns for `J+B` and `4S`; `num_clips`.
   """
   fused = {}
-  for name, preset in FUSIONS.items():
+  for name, preset in ensemble.FUSIONS.items():
     streams = ensemble.PRESETS[preset]
     parts = ensemble.load([runs[s].directory for s in streams], preset)
     fused[name] = ensemble.describe(parts)
@@ -117,7 +114,7 @@ def summarize(runs: dict[str, series.Run]) -> dict[str, Any]:
     "streams": {
       part.stream: {
         **part.scores.accuracy(),
-        "interval": statistics.clip_interval(part.scores.correct()),
+        "interval": part.scores.interval(),
         "workdir": str(runs[part.stream].directory),
       }
       for part in parts  # Those of 4S, which are all.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals and tests for accuracies: over clips, and over seeds.
+"""Intervals and tests: differences on the same clips, and spread over seeds.
 
+The interval of a single accuracy is `sgcl_jax/metrics.py:interval`.
 All accuracies, differences and intervals are in percent. Intervals cover 95 %.
 """
 
@@ -25,26 +26,6 @@ class Interval(NamedTuple):
   high: float
 
 
-def clip_interval(correct: np.ndarray) -> Interval:
-  """Returns the interval of an accuracy, with the clips drawn again.
-
-  It is the percentile bootstrap (`scipy.stats.bootstrap`). Where all values are
-  equal, every draw is the same: then it is the exact interval of the binomial
-  distribution (Clopper and Pearson, 1934).
-
-  Args:
-    correct: [n] bool, whether each clip was classified correctly.
-  """
-  from scipy import stats
-
-  correct = np.asarray(correct, bool)
-  if correct.all() or not correct.any():
-    exact = stats.binomtest(int(correct.sum()), len(correct))
-    bounds = exact.proportion_ci(LEVEL)
-    return Interval(100 * float(bounds.low), 100 * float(bounds.high))
-  return _bootstrap(correct.astype(float))
-
-
 def compare_clips(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
   """Compares two classifiers on the same clips.
 
@@ -53,8 +34,9 @@ def compare_clips(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     theirs: [n] bool, likewise for the other one.
 
   Returns:
-    What `mcnemar` returns, and the bootstrap `interval` of the difference,
-    None if the two are right on the same clips.
+    What `mcnemar` returns, and the `interval` of the difference with the clips
+    drawn again (`scipy.stats.bootstrap`, percentile), None if the two are right
+    on the same clips.
   """
   found = mcnemar(ours, theirs)
   differ = found["only_ours"] + found["only_theirs"] > 0

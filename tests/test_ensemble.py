@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from sgcl_jax import ensemble
+from sgcl_jax import ensemble, metrics
 from sgcl_jax.runs import scores
 from tests.conftest import ROOT, SHARED
 
@@ -100,6 +100,25 @@ def test_the_published_number_of_real_scores(call, real):
   assert found["baseline"]["difference"] == 0  # The same files.
   result = call("--preset", "2s", "--json", "--scores", *[*real.values()][:2])
   assert json.loads(result.stdout)["top1"] == pytest.approx(95.690, abs=5e-4)
+
+
+def test_one_interval_for_the_same_clips(write):
+  """Wilson's, as an evaluation reports; SciPy's bootstrap for the gain."""
+  paths = write("a_joint", 1), write("a_bone", 2)
+  parts = ensemble.load(paths, "2s")
+  found, fused = ensemble.describe(parts), ensemble.fuse(parts)
+  summary = metrics.summarize(fused.logits, fused.labels)
+  assert list(found["interval"]) == summary["top1_interval"]
+  best = max(
+    (part.scores for part in parts), key=lambda s: s.accuracy()["top1"]
+  )
+  gain = fused.correct() * 1.0 - best.correct()
+  assert found["best_stream"]["difference"] == pytest.approx(100 * gain.mean())
+  low, high = found["best_stream"]["interval"]
+  rng = np.random.default_rng(5)
+  means = 100 * rng.choice(gain, (5000, len(gain))).mean(axis=1)
+  expected = np.percentile(means, [2.5, 97.5])
+  np.testing.assert_allclose([low, high], expected, atol=2.6)  # A clip is 2.5.
 
 
 def test_what_each_stream_adds(call, write):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from sgcl_jax import ensemble, errors, four_streams, series
+from sgcl_jax import ensemble, errors, four_streams, metrics, series
 from sgcl_jax import main as main_module
 from sgcl_jax.runs import scores
 from tests import finished
@@ -94,6 +94,8 @@ def test_what_is_missing_is_trained_and_all_is_fused(call, trained, tmp_path):
   assert found["num_clips"] == finished.NUM_CLIPS and len(trained) == 5
   alone = scores.read(out / "joint" / "scores" / "xview_joint.npz")
   assert found["streams"]["joint"]["top1"] == alone.accuracy()["top1"]
+  interval = metrics.summarize(alone.logits, alone.labels)["top1_interval"]
+  assert found["streams"]["joint"]["interval"] == interval
 
 
 def test_the_script_hands_its_arguments_on(tmp_path):

@@ -22,18 +22,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     required=True,
     help="workdir to write, new or empty",
   )
+  parser.add_json("how the model was trained, and where it is now")
   args = parser.parse_args(argv)
   # JAX is imported late, so that mistakes in the arguments show at once.
   from sgcl_jax.devices import set_up
   from sgcl_jax.pretrained import store
 
-  set_up.check_devices()
-  about = store.unpack(args.out)
-  print(
-    f"{about['config']}, seed {about['seed']}, epoch {about['epoch']}:"
-    f" top-1 {about['top1']:.2f} % of {about['num_clips']} test clips before"
-    f" its weights were rounded; written to {args.out}"
-  )
+  with command.messages(args.json):
+    set_up.check_devices()
+    about = store.unpack(args.out)
+    del about["metadata"]  # The checkpoint has it.
+    print(
+      f"{about['config']}, seed {about['seed']}, epoch {about['epoch']}:"
+      f" top-1 {about['top1']:.2f} % of {about['num_clips']} test clips before"
+      f" its weights were rounded; written to {args.out}"
+    )
+  if args.json:
+    command.print_json({**about, "workdir": str(args.out)})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shipped model as one file of arrays in half precision, and back."""
+"""The shipped model as one file of arrays in half precision, and back.
+
+`pack` wrote the file from a finished run:
+
+python -c "from sgcl_jax.pretrained import store; store.pack(DIR, CONFIG)"
+"""
 
 import contextlib
 import json
@@ -11,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import command, experiment, state
+from sgcl_jax import command, errors, experiment, state
 from sgcl_jax.runs import checkpoint, files, whole, workdir
 
 MODEL = pathlib.Path(__file__).with_name("ctrgcn_ucla_joint.npz")
@@ -33,10 +38,15 @@ def pack(
     config: What its `--config` was, `FILE[:options]`, without other overrides
       than the seed.
     path: File to write.
+
+  Raises:
+    WorkdirError: If the run is not finished, or if its summary is damaged.
   """
-  summary = json.loads(
-    (pathlib.Path(directory) / workdir.SUMMARY).read_text(encoding="utf-8")
-  )
+  summary = workdir.read_summary(directory)
+  if not summary:
+    raise errors.WorkdirError(
+      f"{directory} has no {workdir.SUMMARY}: its training is not finished"
+    )
   parts = experiment.make(command.load_config(config))
   shapes = state.variable_shapes(parts.model, parts.clip)
   with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:

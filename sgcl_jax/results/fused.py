@@ -9,8 +9,6 @@ from sgcl_jax import ensemble, statistics
 from sgcl_jax.results import lines
 from sgcl_jax.runs import scores
 
-# Name in the column `modality` -> preset of the ensemble.
-FUSIONS = {"J+B": "2s", "4S": "4s"}
 SEPARATOR = "; "  # Between the score files of a fused line.
 # A run against the one without the contrast, of the same seed and stream.
 PAIR_FIELDS = (
@@ -31,13 +29,13 @@ def fuse(runs: Sequence[lines.Line]) -> list[lines.Line]:
     DataError: If the score files of the streams do not match.
   """
   found = []
-  alone = [line for line in runs if line["modality"] not in FUSIONS]
+  alone = [line for line in runs if line["modality"] not in ensemble.FUSIONS]
   names = [name for name in (*lines.GROUP, "seed") if name != "modality"]
   for group in _group(alone, lambda line: [line[name] for name in names]):
     by_stream = {}
     for line in group:
       by_stream.setdefault(line["modality"], []).append(line)
-    for name, preset in FUSIONS.items():
+    for name, preset in ensemble.FUSIONS.items():
       streams = ensemble.PRESETS[preset]
       chosen = [by_stream.get(stream, []) for stream in streams]
       if all(len(few) == 1 for few in chosen):
@@ -86,7 +84,7 @@ def _load(line):
   paths = line["scores"].split(SEPARATOR)
   if len(paths) == 1:
     return scores.read(paths[0])
-  return ensemble.fuse(ensemble.load(paths, FUSIONS[line["modality"]]))
+  return ensemble.fuse(ensemble.load(paths, ensemble.FUSIONS[line["modality"]]))
 
 
 def _fuse(name, parts):

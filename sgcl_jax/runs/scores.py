@@ -36,6 +36,10 @@ class Scores(NamedTuple):
       f"top{k}": metrics.top_k(self.logits, self.labels, k) for k in (1, 5)
     }
 
+  def interval(self) -> tuple[float, float]:
+    """Returns the 95 % interval of `top1`, see `metrics.interval`."""
+    return metrics.interval(int(self.correct().sum()), len(self.names))
+
   def correct(self) -> np.ndarray:
     """Returns [n] bool, whether the best class of each clip is its label."""
     return metrics.in_top_k(self.logits, self.labels, 1)

@@ -63,6 +63,28 @@ def test_what_is_packed_comes_back(run, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_run_without_a_summary_is_not_packed(tmp_path, text):
+  if text is not None:
+    (tmp_path / "summary.json").write_text(text)
+  with pytest.raises(errors.WorkdirError, match=r"summary\.json"):
+    store.pack(tmp_path, "ctrgcn_ucla:preset=short", tmp_path / "model.npz")
+  assert not (tmp_path / "model.npz").exists()
+
+
+def test_its_figures_as_json(tmp_path, monkeypatch, call_main):
+  with np.load(store.MODEL) as file:
+    about = json.loads(str(file[store.ABOUT]))
+  monkeypatch.setattr(store, "unpack", lambda _: dict(about))
+  result = call_main(command.main, "--out", tmp_path / "run", "--json")
+  assert result.returncode == 0, result.stderr
+  found = json.loads(result.stdout)
+  assert found.pop("workdir") == str(tmp_path / "run")
+  del about["metadata"]
+  assert found == about and found["num_clips"] == 464
+  assert "test clips before its weights" in result.stderr
+
+
 def test_a_directory_that_holds_something_stays(tmp_path):
   (tmp_path / "note").write_text("mine")
   with pytest.raises(errors.CheckpointError, match="is not empty"):
