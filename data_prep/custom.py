@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep import problems, records, tfrecord
 from data_prep.clips import absent, labels, like, reader, segments, summary
-from sgcl_jax import command, errors, skeletons
+from sgcl_jax import command, errors, naming, skeletons
 
 
 def convert(
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
   else:
     options, num_persons = like.read(args.like)
   given = {
-    "class_names": args.names and labels.read_names(args.names),
+    "class_names": args.names and naming.read(args.names),
     "cuts": args.segments and segments.read(args.segments),
     "max_persons": args.max_persons,
     "empty_frames": args.empty_frames,

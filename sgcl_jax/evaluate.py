@@ -16,6 +16,7 @@ from sgcl_jax import (
   experiment,
   input_pipeline,
   metrics,
+  naming,
   progress,
   provenance,
   state,
@@ -72,7 +73,8 @@ def make_evaluator(
       out = step(variables, batch)
       outputs.append(_to_numpy(out, len(rows)))
     out = jax.tree.map(lambda *x: np.concatenate(x), *outputs)
-    names = _name_classes(clips.class_names, out["logits"].shape[1])
+    # A model may have more or fewer classes than the data.
+    names = np.array(naming.fill(clips.class_names, out["logits"].shape[1]))
     found = scores.Scores(clips.names, clips.labels, out["logits"], names)
     assert len(found.logits) == len(clips), (len(found.logits), len(clips))
     _check_finite(found, clips)
@@ -208,13 +210,6 @@ def _to_numpy(outputs, num_clips):
   """Returns the outputs of a batch as float32, without the padding."""
   convert = lambda x: np.asarray(x, np.float32)[:num_clips]
   return jax.tree.map(convert, outputs)
-
-
-def _name_classes(class_names, num_classes):
-  """Returns [L] names: a model may have more or fewer classes than the data."""
-  missing = range(len(class_names), num_classes)
-  names = [*class_names, *(f"class {label}" for label in missing)]
-  return np.array(names[:num_classes])
 
 
 def _pick_poses(clips, center):

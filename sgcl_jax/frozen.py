@@ -19,6 +19,7 @@ from sgcl_jax import (
   experiment,
   input_pipeline,
   models,
+  naming,
   state,
 )
 from sgcl_jax.runs import checkpoint, workdir
@@ -86,7 +87,7 @@ def load(
   Raises:
     CheckpointError: If there is no checkpoint, or if it is damaged or of
       another model.
-    DataError: If `names` has another number of classes.
+    DataError: If `names` cannot be used, or has another number of classes.
   """
   with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
@@ -132,11 +133,7 @@ def _find_data(data_dir):
 
 def _name_classes(path, classes, num_classes):
   if path is not None:
-    try:
-      lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-      raise errors.DataError(f"{path} is no text in UTF-8 ({error})") from error
-    classes = [line.strip() for line in lines if line.strip()]
+    classes = naming.read(path)
     if len(classes) != num_classes:
       raise errors.DataError(
         f"{path} names {len(classes)} classes, the model has {num_classes}; it"
@@ -149,6 +146,4 @@ def _name_classes(path, classes, num_classes):
       file=sys.stderr,
     )
     classes = []
-  missing = range(len(classes), num_classes)
-  names = [*classes, *(f"class {label}" for label in missing)]
-  return tuple(names[:num_classes])
+  return tuple(naming.fill(classes, num_classes))

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 from data_prep import ntu60, ntu120
-from sgcl_jax import command, experiment, export, frozen, input_pipeline
+from sgcl_jax import (
+  command,
+  errors,
+  experiment,
+  export,
+  frozen,
+  input_pipeline,
+)
 from sgcl_jax.models import transposition
 from sgcl_jax.runs import checkpoint, scores
 
@@ -115,6 +122,9 @@ def test_names_of_classes_from_a_file(tiny_run, tmp_path, call_main):
   path = tmp_path / "names.txt"
   path.write_text("\ufeff" + "\n".join("abcdefghij") + "\n", encoding="utf-8")
   assert load(tiny_run, path).class_names == tuple("abcdefghij")
+  path.write_text("\n".join("abcdefghia"))
+  with pytest.raises(errors.DataError, match="line 10: 'a' comes twice"):
+    load(tiny_run, path)
   path.write_text("a\nb\n")
   args = ["--checkpoint", tiny_run, "--out", tmp_path / "m.stablehlo"]
   done = call_main(export.main, *args, "--class_names", path)

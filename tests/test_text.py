@@ -19,11 +19,11 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 # Convert without TensorFlow Datasets, which takes seconds to import.
 READ = """
 import pathlib, sys
-from data_prep.clips import labels, reader
-from sgcl_jax import command, skeletons
+from data_prep.clips import reader
+from sgcl_jax import command, naming, skeletons
 raw, layout, names = map(pathlib.Path, sys.argv[1:])
 def main():
-  names_ = labels.read_names(names)
+  names_ = naming.read(names)
   options = reader.Options(skeletons.get(str(layout)), names_)
   (clip,) = reader.read_all(raw, options).clips
   print(ascii(clip.name), ascii(clip.label), ascii(clip.notes[0]))

@@ -1,42 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of classes: form and order, and labels that are numbers."""
+"""The order of class names, and labels that are numbers."""
 
 import numbers
-import pathlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import errors, naming
 
 
 def sort(names: Iterable[str]) -> list[str]:
   """Sorts names so that numbers in them count as numbers: 2 before 10."""
   return sorted(set(names), key=_make_key)
-
-
-def read_names(path: pathlib.Path) -> list[str]:
-  """Reads a file of class names, one a line, the first for the label 0.
-
-  Raises:
-    DataError: It cannot be read, or a line is no name, or comes twice.
-  """
-  try:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-  except (OSError, ValueError) as error:
-    raise errors.DataError(f"{path} cannot be read ({error})") from error
-  for number, line in enumerate(lines, 1):
-    try:
-      _check_name(line)
-    except errors.DataError as error:
-      raise errors.DataError(f"{path}, line {number}: {error}") from error
-    if line in lines[: number - 1]:
-      raise errors.DataError(f"{path}, line {number}: {line!r} comes twice")
-  if not lines:
-    raise errors.DataError(f"{path} holds no class name")
-  return lines
 
 
 def parse(label: Any, class_names: Sequence[str] | None) -> str:
@@ -62,7 +39,7 @@ def parse(label: Any, class_names: Sequence[str] | None) -> str:
         f"label is {label}, but there are {len(class_names)} class names"
       )
     return class_names[label]
-  _check_name(label)
+  naming.check(label)
   if class_names is not None and label not in class_names:
     raise errors.DataError(f"label is {label!r}, which is no known class")
   return label
@@ -72,17 +49,3 @@ def _make_key(name):
   # The odd places of the split are numbers.
   parts = re.split(r"(\d+)", name)
   return [(p if i % 2 == 0 else int(p)) for i, p in enumerate(parts)], name
-
-
-def _check_name(label):
-  # Names are stored one per line; a blank must not make two classes of one.
-  if (
-    not isinstance(label, str)
-    or not label.isprintable()
-    or label != label.strip()
-    or not label
-  ):
-    raise errors.DataError(
-      f"label is {label!r}, not the name of a class in one line without blanks"
-      " around it"
-    )

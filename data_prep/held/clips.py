@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from data_prep import ntu60, ntu120, problems, records
-from data_prep.clips import labels, like, reader, unit
+from data_prep.clips import like, reader, unit
 from data_prep.ntu import actors, align, raw_set
-from sgcl_jax import command, errors, skeletons, wording
+from sgcl_jax import command, errors, naming, skeletons, wording
 
 NTU_SETS = {raw.name: raw for raw in (ntu60.NTU60, ntu120.NTU120)}
 NTU_NAME = re.compile(r"S[0-9]{3}C[0-9]{3}P[0-9]{3}R[0-9]{3}A([0-9]{3})")
@@ -164,16 +164,15 @@ def make_class_names(path: pathlib.Path | None, count: int) -> Sequence[str]:
   """Returns the names of classes in label order.
 
   Args:
-    path: Text file, a name in each line; None for `class 0`, `class 1`, ...
+    path: Text file, a name in each line; None for those of `naming.fill`.
     count: Number of classes, or the least that there are.
 
   Raises:
     DataError: The file is not usable, or has fewer names.
   """
   if path is None:
-    width = len(str(count - 1))
-    return [f"class {label:0{width}}" for label in range(count)]
-  names = labels.read_names(path)
+    return naming.fill([], count)
+  names = naming.read(path)
   if len(names) < count:
     raise errors.DataError(
       f"{path} has {len(names)} names, but the file has {count} classes"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.clips import labels
-from sgcl_jax import errors
+from sgcl_jax import errors, naming
 
 
 def test_numbers_in_names_count_as_numbers():
@@ -17,7 +17,7 @@ def test_numbers_in_names_count_as_numbers():
 def test_a_file_of_names(tmp_path):
   path = tmp_path / "names.txt"
   path.write_bytes("\ufeffwinken\r\nzeigen auf\r\nä\r\n".encode())
-  names = labels.read_names(path)
+  names = naming.read(path)
   assert names == ["winken", "zeigen auf", "ä"]
   for label in (1, np.int64(1), np.array(1), "zeigen auf"):
     assert labels.parse(label, names) == "zeigen auf"
@@ -34,6 +34,15 @@ def test_a_file_of_names(tmp_path):
     labels.parse(3, None)
 
 
+def test_classes_without_a_name():
+  """All commands name them alike, in an order that sorts."""
+  assert naming.fill([], 10) == [f"class {label}" for label in range(10)]
+  filled = naming.fill(["wave"], 11)
+  assert filled[:2] == ["wave", "class 01"] and filled[10] == "class 10"
+  assert filled[1:] == sorted(filled[1:])
+  assert naming.fill(["wave", "jump", "sit"], 2) == ["wave", "jump"]
+
+
 @pytest.mark.parametrize(
   ("text", "message"),
   [("a\n\nb\n", "line 2: label is ''"), ("a\nb\na\n", "line 3: 'a' comes")]
@@ -43,4 +52,4 @@ def test_a_file_that_holds_no_names(tmp_path, text, message):
   path = tmp_path / "names.txt"
   path.write_text(text)
   with pytest.raises(errors.DataError, match=message):
-    labels.read_names(path)
+    naming.read(path)
