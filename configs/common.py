@@ -6,12 +6,11 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from sgcl_jax import errors
+from sgcl_jax import errors, modalities
 
-MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
 # Options of every experiment.
 OPTIONS = {
-  "modality": MODALITIES,
+  "modality": modalities.NAMES,
   "gcl": True,
   "contrast": ("paper", "released"),
   "start": ("auto", "stable", "reference"),

@@ -16,8 +16,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from configs import common, published, tables
-from sgcl_jax import command, config_file, errors, fields, series
+from configs import published, tables
+from sgcl_jax import command, config_file, errors, fields, modalities, series
 from sgcl_jax.results import ablation, lines, store, table
 from sgcl_jax.runs import files, workdir
 
@@ -111,7 +111,7 @@ def _parse(argv):
   for name, values in {
     "backbones": ("ctrgcn", "agcn", "infogcn"),
     "contrasts": tuple(CONTRASTS),
-    "streams": common.MODALITIES,
+    "streams": modalities.NAMES,
     "settings": ("ntu60_xsub", "ntu60_xview", "ntu120_xsub", "ntu120_xset"),
   }.items():
     group.add_argument(

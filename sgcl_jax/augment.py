@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import errors, skeletons
+from sgcl_jax import errors, modalities, skeletons
 
-MODALITIES = ("joint", "bone", "joint_motion", "bone_motion")
 # Longest clip for which the test frames of UCLA are the reference's.
 MAX_ROUNDED = 4096
 
@@ -205,7 +204,7 @@ def to_modality(
 
   Args:
     clip: [T, M, V, C] coordinates of the joints.
-    modality: One of `MODALITIES`.
+    modality: One of `modalities.NAMES`.
     layout: Joint layout.
 
   Returns:
@@ -241,7 +240,7 @@ def make_transform(
   Args:
     name: `ntu` (crop, resize, rotate), `ucla` (rotate, scale, sample), or
       `whole`: as `ntu`, but all-zero frames count as frames of the clip.
-    modality: One of `MODALITIES`.
+    modality: One of `modalities.NAMES`.
     window: Frames of the network input.
     layout: Joint layout.
     max_angle: Largest rotation in training, radians (ntu) or degrees (ucla).
@@ -255,7 +254,7 @@ def make_transform(
   """
   for what, value, known in (
     ("transform", name, TRANSFORMS),
-    ("modality", modality, MODALITIES),
+    ("modality", modality, modalities.NAMES),
   ):
     if value not in known:
       raise errors.ConfigError(

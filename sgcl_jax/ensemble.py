@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import command, errors, statistics
+from sgcl_jax import command, errors, modalities, statistics
 from sgcl_jax.runs import scores, workdir
 
-STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 # Weights of the logits. 2s: the paper's J+B. 4s: CTR-GCN's on NW-UCLA and NTU.
 # infogcn: those of InfoGCN's authors, for any number of models of each stream.
 PRESETS = {
@@ -38,7 +37,7 @@ class Part(NamedTuple):
 
   Attributes:
     path: Score file.
-    stream: One of `STREAMS`, None where neither config nor name has it.
+    stream: A modality, None where neither config nor name has it.
     weight: Factor of its logits.
     scores: Its clips, in the order of the first part.
   """
@@ -230,7 +229,7 @@ def _locate(path):
   if path.is_dir():
     record = workdir.read_config(path)
     return str(scores.find_path(path, record)), record["data"]["modality"]
-  for stream in STREAMS:
+  for stream in modalities.NAMES:
     if path.stem == stream or path.stem.endswith(f"_{stream}"):
       return str(path), stream
   return str(path), None

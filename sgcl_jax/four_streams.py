@@ -18,6 +18,7 @@ from sgcl_jax import (
   ensemble,
   errors,
   fields,
+  modalities,
   series,
 )
 from sgcl_jax.runs import workdir
@@ -82,7 +83,7 @@ def plan(
       f"{spec}: the four streams are the values of modality; leave it out"
     )
   runs = {}
-  for stream in ensemble.STREAMS:
+  for stream in modalities.NAMES:
     text = ",".join(filter(None, [chosen, f"modality={stream}"]))
     config, keys = fields.override(
       command.load_config(f"{file}:{text}"), settings

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from sgcl_jax import augment, errors, fields, splits
+from sgcl_jax import augment, errors, fields, modalities, splits
 from sgcl_jax.contrast import switches
 
 # Words of JAX for the precision of products, besides its dot algorithms.
@@ -143,7 +143,7 @@ RANGES = {
   "data.split": _one_of(*splits.PROTOCOLS, "all"),
   "data.train_split": TEXT,
   "data.test_split": TEXT,
-  "data.modality": _one_of(*augment.MODALITIES),
+  "data.modality": _one_of(*modalities.NAMES),
   "data.transform": _one_of(*augment.TRANSFORMS),
   "data.window": _count(2),
   "data.max_angle": _number("an angle from 0 to 360", lambda x: 0 <= x <= 360),
@@ -177,7 +177,7 @@ TEMPERATURES = {
   f"contrast.{table}.{split}_{modality}": ABOVE_0
   for table in ("temperatures", "released_temperatures")
   for split in (*splits.PROTOCOLS, "all")
-  for modality in augment.MODALITIES
+  for modality in modalities.NAMES
 }
 KNOWN = RANGES | TEMPERATURES
 

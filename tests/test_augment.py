@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgcl_jax import augment, skeletons
+from sgcl_jax import augment, modalities, skeletons
 
 
 def make_transform(name, modality, window):
@@ -34,7 +34,7 @@ def assert_close(actual, expected):
   np.testing.assert_allclose(as_golden(actual), expected, rtol=0, atol=5e-6)
 
 
-@pytest.mark.parametrize("modality", augment.MODALITIES)
+@pytest.mark.parametrize("modality", modalities.NAMES)
 def test_ntu_test_transform_equals_reference(golden, modality):
   data = golden("G_feeders.npz")
   clips = ntu_clips(data)
@@ -76,7 +76,7 @@ def test_the_test_crop_of_every_length():
   np.testing.assert_array_equal(draw.length, num_frames - 2 * expected)
 
 
-@pytest.mark.parametrize("modality", augment.MODALITIES)
+@pytest.mark.parametrize("modality", modalities.NAMES)
 def test_ntu_train_transform_equals_reference(golden, modality):
   data = golden("G_feeders.npz")
   clips = ntu_clips(data)
@@ -100,7 +100,7 @@ def test_rotation_equals_reference(golden):
   np.testing.assert_allclose(matrices, data["rotation/matrix"], atol=1e-6)
 
 
-@pytest.mark.parametrize("modality", augment.MODALITIES)
+@pytest.mark.parametrize("modality", modalities.NAMES)
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_ucla_transforms_equal_reference(golden, modality, part):
   data = golden("G_feeders.npz")

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from sgcl_jax import ensemble, metrics
+from sgcl_jax import ensemble, metrics, modalities
 from sgcl_jax.runs import scores
 from tests.conftest import ROOT, SHARED
 
@@ -26,7 +26,7 @@ def real():
   """Returns the paths of real score files: stream -> path."""
   if not REAL.exists():
     pytest.skip(f"reference scores are not here: {REAL}")
-  return {s: REAL / f"frhead_ucla_{s}.npz" for s in ensemble.STREAMS}
+  return {s: REAL / f"frhead_ucla_{s}.npz" for s in modalities.NAMES}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def write(tmp_path):
     ("J+B_alpha0.7", {"weights": [1, 0.7]}),
     ("4S", {"preset": "4s"}),
     ("4S_infogcn", {"preset": "infogcn"}),
-    *((f"single_{s}", {"weights": [1]}) for s in ensemble.STREAMS),
+    *((f"single_{s}", {"weights": [1]}) for s in modalities.NAMES),
   ],
 )
 def test_the_references_fusions(golden, tmp_path, data, case, options):
@@ -62,7 +62,7 @@ def test_the_references_fusions(golden, tmp_path, data, case, options):
   with golden("I_ensemble.npz") as arrays:
     expected = arrays[f"{data}/{case}/top1_top5_percent"]
     pred = arrays.get(f"{data}/{case}/pred")
-    logits = {s: arrays[f"{data}/score_{s}"] for s in ensemble.STREAMS}
+    logits = {s: arrays[f"{data}/score_{s}"] for s in modalities.NAMES}
     labels = arrays[f"{data}/labels"]
   names = np.array([f"clip_{i:03}" for i in range(len(labels))])
   streams = list(logits)[: 2 if case.startswith("J+B") else 4]
@@ -168,7 +168,7 @@ def test_streams_by_config_by_name_and_by_order(call, write, tmp_path):
   parts = ensemble.load([run, write("a_joint", 1)], "2s")
   assert [part.stream for part in parts] == ["bone", "joint"]
   parts = ensemble.load(
-    [write(f"a_{s}", 1) for s in reversed(ensemble.STREAMS)], "4s"
+    [write(f"a_{s}", 1) for s in reversed(modalities.NAMES)], "4s"
   )
   assert [part.weight for part in parts] == [0.4, 0.4, 0.6, 0.6]
   # InfoGCN's authors fuse several k of one stream.

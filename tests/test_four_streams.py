@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from sgcl_jax import ensemble, errors, four_streams, metrics, series
+from sgcl_jax import ensemble, errors, four_streams, metrics, modalities, series
 from sgcl_jax import main as main_module
 from sgcl_jax.runs import scores
 from tests import finished
@@ -25,7 +25,7 @@ def trained(monkeypatch):
     runs.append(run.title)
     if (run.directory / "broken").exists():
       return 1
-    finished.train(run, right=15 - ensemble.STREAMS.index(run.title))
+    finished.train(run, right=15 - modalities.NAMES.index(run.title))
     return 0
 
   monkeypatch.setattr(series, "launch", launch)
@@ -41,7 +41,7 @@ def call(call_main):
 
 def test_the_runs_of_a_config():
   runs = four_streams.plan(f"{CONFIG}:gcl=false", ["--config.seed=3"], None)
-  assert list(runs) == list(ensemble.STREAMS)
+  assert list(runs) == list(modalities.NAMES)
   bone = runs["bone"]
   assert str(bone.directory) == "runs/ctrgcn_ucla_xview_bone_nogcl"
   assert bone.spec == f"{CONFIG}:gcl=false,modality=bone"
@@ -73,13 +73,13 @@ def test_what_is_missing_is_trained_and_all_is_fused(call, trained, tmp_path):
   result = call(CONFIG, "--out", out)
   assert result.returncode == 1
   assert "bone: its message is above" in result.stderr
-  assert trained == list(ensemble.STREAMS)  # One failure stops no other.
+  assert trained == list(modalities.NAMES)  # One failure stops no other.
   (out / "bone" / "broken").unlink()
   result = call(CONFIG, "--out", out)
   assert result.returncode == 0, result.stderr
   assert trained[4:] == ["bone"]
 
-  paths = [out / stream for stream in ensemble.STREAMS]
+  paths = [out / stream for stream in modalities.NAMES]
   whole = ensemble.describe(ensemble.load(paths, "4s"))
   both = ensemble.describe(ensemble.load(paths[:2], "2s"))
   low, high = whole["interval"]

@@ -10,20 +10,16 @@ from typing import Any
 from sgcl_jax import command, config_file, errors
 from sgcl_jax.runs import workdir
 
-# Fields that do not change the result, or have a column of their own.
+# Fields that do not change the result, or have a column of their own. More
+# epochs do change it.
 IGNORED = (
+  *(key for key in workdir.FREE_KEYS if key != "optim.num_epochs"),
   "contrast.variant",
-  "data.dir",
   "data.modality",
-  "data.prepare",
   "data.split",
-  "eval_batch_size",
-  "eval_every_epochs",
   "gcl",
-  "keep_every_epochs",
   "matmul_precision",
   "preset",
-  "save_every_minutes",
   "seed",
 )
 # Open fields of a config, which a run fills from its data.

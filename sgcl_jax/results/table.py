@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from configs import published
-from sgcl_jax import statistics
+from sgcl_jax import ensemble, modalities, statistics
 from sgcl_jax.results import lines, store
 
 # In the order of the paper, then of the contrast.
-MODALITIES = ("joint", "bone", "joint_motion", "bone_motion", "J+B", "4S")
+MODALITIES = (*modalities.NAMES, *ensemble.FUSIONS)
 CONTRASTS = ("off", "paper", "released")
 # Points; half of the gain that the paper reports for CTR-GCN on NTU RGB+D 60.
 SMALL_DIFFERENCE = 0.5

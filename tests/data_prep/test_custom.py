@@ -17,6 +17,7 @@ from sgcl_jax import (
   evaluate,
   experiment,
   input_pipeline,
+  modalities,
   skeletons,
   state,
   train,
@@ -136,7 +137,7 @@ def test_scores_survive_training_transforms(layout):
   make = functools.partial(augment.make_transform, window=9, layout=flat)
   clip = np.abs(make_clip(0))[None]
   clip[..., 2] = 0.25
-  for modality in augment.MODALITIES:
+  for modality in modalities.NAMES:
     transform = make("whole", modality=modality, max_angle=0.5)
     keys = jax.random.split(jax.random.key(0), 1)
     out = np.asarray(transform(clip, np.array([9]), keys))[0, 0]  # [T, V, C]

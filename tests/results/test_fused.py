@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from sgcl_jax import ensemble, errors, statistics
+from sgcl_jax import ensemble, errors, modalities, statistics
 from sgcl_jax.results import lines, store
 from sgcl_jax.runs import scores
 
@@ -29,7 +29,7 @@ def make_streams(make_run):
   def make(arg="preset=short", seed=1, right=(15, 14, 13, 12)):
     return [
       make_run(f"{arg}_{seed}_{stream}", f"{arg},modality={stream}", seed, n)
-      for stream, n in zip(ensemble.STREAMS, right, strict=True)
+      for stream, n in zip(modalities.NAMES, right, strict=True)
     ]
 
   return make
