@@ -186,7 +186,7 @@ def _count(least):
   """Returns a parser of whole numbers that refuses those below `least`."""
 
   def parse(text):
-    if not text.removeprefix("-").isdecimal():
+    if not (text.isascii() and text.removeprefix("-").isdecimal()):
       raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     if int(text) < least:
       raise argparse.ArgumentTypeError(f"{text} is below {least}")

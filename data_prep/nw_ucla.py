@@ -8,29 +8,29 @@ Trains on cameras 1 and 2, tests on camera 3.
 
 import collections
 import json
-import lzma
 import pathlib
 import re
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterator
 
 import numpy as np
 
-from data_prep import class_names, problems, records, tfrecord, walk
+from data_prep import (
+  class_names,
+  problems,
+  records,
+  tfrecord,
+  ucla_files,
+  walk,
+)
 from sgcl_jax import command, errors, progress, wording
 
-ARCHIVE = "all_sqe.tar.xz"
-ZIP = "all_sqe.zip"  # Another archive of the same files.
-SUFFIX = ".json"
+ARCHIVE = ucla_files.ARCHIVE
 NUM_JOINTS = 20
 NUM_CLIPS = {"train": 1020, "test": 464}
 SPLITS = {1: "train", 2: "train", 3: "test"}
 
 CLASSES = class_names.NW_UCLA
 
-NAME = re.compile(r"a(\d\d)_s\d\d_e\d\d_v(\d\d)")
+NAME = re.compile(r"a([0-9]{2})_s[0-9]{2}_e[0-9]{2}_v([0-9]{2})")
 
 
 def parse_clip(name: str, data: bytes) -> tuple[str, tfrecord.Clip]:
@@ -65,7 +65,8 @@ def parse_clip(name: str, data: bytes) -> tuple[str, tfrecord.Clip]:
       raise errors.DataError(f"it has no key {key!r}")
   if content["file_name"] != name:
     raise errors.DataError(
-      f"its file_name is {content['file_name']!r}, not the file's own name"
+      f"its file_name is {wording.quote(content['file_name'])}, not the file's"
+      " own name"
     )
   label = list(CLASSES).index(action)
   skeleton = _parse_skeletons(content["skeletons"])
@@ -89,30 +90,24 @@ def read_clips(
   """
   pairs, first = {}, {}
   broken = []
-  source = _find_source(raw)
-  read = _read_archive if source.is_file() else _read_tree
+  source = ucla_files.find_source(raw)
   try:
-    for path, data in progress.bar(
-      read(source, passed), total=sum(NUM_CLIPS.values()), unit="clips"
+    for path, read in progress.bar(
+      ucla_files.read(source, passed),
+      total=sum(NUM_CLIPS.values()),
+      unit="clips",
     ):
-      name = pathlib.PurePath(path).stem
+      name, shown = pathlib.PurePath(path).stem, wording.show(path)
       try:
         if name in pairs:
           raise errors.DataError(
             f"another file of this name, after {first[name]}"
           )
-        first[name] = path
-        pairs[name] = parse_clip(name, data)
+        first[name] = shown
+        pairs[name] = parse_clip(name, read())
       except errors.DataError as error:
-        broken.append(f"{path}: {error}")
-  except (
-    EOFError,
-    RuntimeError,  # An encrypted zip, or an unknown compression.
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+        broken.append(f"{shown}: {error}")
+  except ucla_files.DAMAGE as error:
     broken.append(
       f"{source}: the archive is damaged after {len(pairs) + len(broken)} "
       f"files: {error}"
@@ -236,7 +231,7 @@ def _parse_skeletons(skeletons):
         # NumPy would also take strings, booleans and null.
         if type(value) is not float and type(value) is not int:
           raise errors.DataError(
-            f"frame {t}, joint {v} has {value!r}, not a number"
+            f"frame {t}, joint {v} has {wording.quote(value)}, not a number"
           )
   try:
     with np.errstate(over="ignore"):
@@ -248,49 +243,6 @@ def _parse_skeletons(skeletons):
     t, v, _ = broken[0]
     raise errors.DataError(f"frame {t}, joint {v} is not finite")
   return skeleton[:, None]
-
-
-def _find_source(raw):
-  """Returns the archive, or a directory to search for JSON files."""
-  if raw.is_file():
-    if not raw.name.lower().endswith((".tar.xz", ".zip")):
-      raise errors.DataError(
-        f"{raw} is not {ARCHIVE} or {ZIP}: unpack it, and pass the directory as"
-        " --raw"
-      )
-    return raw
-  if not raw.is_dir():
-    raise errors.DataError(
-      f"{raw} does not exist: pass {ARCHIVE}, or the directory it unpacks to, "
-      "as --raw"
-    )
-  # Unpacked files beside the archive are the same clips.
-  archives = [raw / name for name in (ARCHIVE, ZIP) if (raw / name).is_file()]
-  return archives[0] if archives else raw
-
-
-def _read_archive(path, passed) -> Iterator[tuple[str, bytes]]:
-  if path.name.lower().endswith(".zip"):
-    with zipfile.ZipFile(path) as archive:
-      for member in archive.infolist():
-        name = pathlib.PurePosixPath(member.filename)
-        if not member.is_dir() and walk.is_wanted(name, (SUFFIX,), passed):
-          yield member.filename, archive.read(member)
-    return
-  with lzma.open(path) as file:
-    with tarfile.open(fileobj=file, mode="r|") as archive:
-      for member in archive:
-        name = pathlib.PurePosixPath(member.name)
-        if member.isfile() and walk.is_wanted(name, (SUFFIX,), passed):
-          yield member.name, archive.extractfile(member).read()
-    # tarfile takes a broken header for the end: lzma checks the rest.
-    while file.read(1 << 20):
-      pass
-
-
-def _read_tree(root, passed) -> Iterator[tuple[str, bytes]]:
-  for path in walk.files(root, (SUFFIX,), passed):
-    yield str(path), path.read_bytes()
 
 
 def _print_summary(pairs, out, found, passed):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A clip as a TFRecord, written without TensorFlow."""
 
+import hashlib
 import pathlib
 import struct
 from typing import NamedTuple, Self
@@ -37,6 +38,7 @@ class RecordWriter:
     """Opens the file, whose content is lost."""
     self.path = path
     self.num_clips = self.num_bytes = 0
+    self._digest = hashlib.sha256()
     self._file = path.open("wb")
 
   def __enter__(self) -> Self:
@@ -49,11 +51,17 @@ class RecordWriter:
     """Appends a clip."""
     payload = encode_clip(clip)
     length = struct.pack("<Q", len(payload))
-    self._file.write(
-      length + tfrecord.checksum(length) + payload + tfrecord.checksum(payload)
+    record = b"".join(
+      (length, tfrecord.checksum(length), payload, tfrecord.checksum(payload))
     )
+    self._file.write(record)
+    self._digest.update(record)
     self.num_clips += 1
     self.num_bytes += len(payload)
+
+  def digest(self) -> bytes:
+    """Returns the SHA-256 of all that was written."""
+    return self._digest.digest()
 
   def close(self) -> None:
     """Closes the file."""

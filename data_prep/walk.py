@@ -60,7 +60,7 @@ def is_wanted(
 def describe(passed: collections.Counter) -> str:
   """Returns what was passed over: "3 other files (2 .txt, 1 hidden)"."""
   kinds = ", ".join(
-    f"{count:,} {kind}" for kind, count in sorted(passed.items())
+    f"{count:,} {wording.show(kind)}" for kind, count in sorted(passed.items())
   )
   return f"{wording.count(passed.total(), 'other file')} ({kinds})"
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 import sgcl_jax
-from sgcl_jax import config_file, errors, fields, output, paths
+from sgcl_jax import config_file, errors, fields, output, paths, wording
 
 # JAX's error begins with this when a device has too little memory.
 EXHAUSTED = "RESOURCE_EXHAUSTED"
@@ -79,7 +79,8 @@ def describe(error: OSError) -> str:
     return _in_one_line(error)
   reason = error.strerror[0].lower() + error.strerror[1:]
   names = [x for x in (error.filename, error.filename2) if x is not None]
-  return f"{' to '.join(map(str, names))}: {reason}" if names else reason
+  shown = " to ".join(wording.show(str(name)) for name in names)
+  return f"{shown}: {reason}" if names else reason
 
 
 def path(text: str) -> pathlib.Path:
@@ -314,5 +315,7 @@ def _in_one_line(error):
 
 
 def _fail(message):
-  print(f"error: {message}", file=sys.stderr)
+  # A message may hold names and values of files: no terminal obeys them.
+  lines = map(wording.show, message.split("\n"))
+  print("error: " + "\n".join(lines), file=sys.stderr)
   sys.exit(1)

@@ -120,7 +120,7 @@ def _refuse(key: str, text: str) -> NoReturn:
 
 
 def _refuse_argument(argument: str) -> NoReturn:
-  if re.match(r"-\D", argument):  # Not a negative number: a value.
+  if re.match("-[^0-9]", argument):  # Not a negative number: a value.
     name = argument.partition("=")[0]
     raise errors.ConfigError(f"unknown option {name}")
   raise errors.ConfigError(f"unexpected arguments: {argument}")

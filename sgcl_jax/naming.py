@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from sgcl_jax import errors
+from sgcl_jax import errors, regular_file, wording
 
 
 def fill(names: Sequence[str], num_classes: int) -> list[str]:
@@ -31,7 +31,7 @@ def read(path: pathlib.Path) -> list[str]:
     DataError: It cannot be read, or a line is no name, or comes twice.
   """
   try:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    lines = regular_file.read_utf8(path).splitlines()
   except (OSError, ValueError) as error:
     raise errors.DataError(f"{path} cannot be read ({error})") from error
   for number, line in enumerate(lines, 1):
@@ -56,6 +56,6 @@ def check(label: Any) -> None:
     or not label
   ):
     raise errors.DataError(
-      f"label is {label!r}, not the name of a class in one line without blanks"
-      " around it"
+      f"label is {wording.quote(label)}, not the name of a class in one line"
+      " without blanks around it"
     )

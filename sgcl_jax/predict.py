@@ -18,8 +18,8 @@ import numpy as np
 
 from data_prep import problems, walk
 from data_prep.clips import clip_file, like, reader, skeleton_array, unit
-from data_prep.ntu import actors, align, skeleton_file
-from sgcl_jax import command, errors, model_options, wording
+from data_prep.ntu import actors, align, raw_files, skeleton_file
+from sgcl_jax import command, errors, model_options, regular_file, wording
 
 SUFFIXES = (".skeleton", *clip_file.SUFFIXES)
 
@@ -38,15 +38,17 @@ def read_clip(path: pathlib.Path, model: Any) -> np.ndarray:
   Raises:
     DataError: The file does not fit the model, or is damaged; says why.
   """
-  if not path.is_file():
+  if not path.exists():
     raise errors.DataError("is no file")
   if path.suffix.lower() == ".skeleton":
-    return _prepare_ntu(path.read_bytes(), model)
+    data = regular_file.read(path, raw_files.MOST_BYTES)
+    return _prepare_ntu(data, model)
   content = clip_file.load(path)
   keys = [key for key in ("skeleton", "skeletons") if key in content]
   if not keys:
+    found = ", ".join(sorted(content)[:10])
     raise errors.DataError(
-      f"has no key 'skeleton' (found: {', '.join(sorted(content)) or 'none'}),"
+      f"has no key 'skeleton' (found: {wording.show(found) or 'none'}),"
       f" which holds {_describe_clip(model)}"
     )
   return prepare(content[keys[0]], model, content.get("img_shape"))
@@ -99,7 +101,7 @@ def read_files(
     found = False
     for path in walk.files(name, SUFFIXES, passed):
       try:
-        if path != name and _is_layout(path):
+        if path != name and clip_file.is_layout_file(path):
           passed["layout"] += 1
           continue
         clip = read_clip(path, model)
@@ -196,7 +198,9 @@ def _answer_files(args, model, predict, started):
     text = f"first answer after {seconds['first_answer']:.1f} s{rate}"
     print(f"{len(answers)} answered, {text}", file=sys.stderr)
   if refused:
-    lines = [f"{each['file']}: {each['reason']}" for each in refused]
+    lines = [
+      f"{wording.show(each['file'])}: {each['reason']}" for each in refused
+    ]
     rest = ", the others are answered" if answers else ""
     raise errors.DataError(problems.describe(lines, rest))
 
@@ -207,7 +211,8 @@ def _answer_stream(args, model, predict):
   length = args.window_frames or model.parts.clip.shape[2]
   step = args.step_frames or max(length // 4, 1)
   window = None
-  for window in predictor.slide(sys.stdin, length, step):
+  lines = predictor.read_lines(sys.stdin)
+  for window in predictor.slide(lines, length, step):
     try:
       clip = prepare(window.frames, model)
     except errors.DataError as error:
@@ -245,7 +250,8 @@ def _animate(out, path, clip, top, layout):
 
 
 def _show(answer):
-  print(f"{answer['file']} ({wording.count(answer['num_frames'], 'frame')})")
+  num_frames = wording.count(answer["num_frames"], "frame")
+  print(f"{wording.show(answer['file'])} ({num_frames})")
   for each in answer["top"]:
     print(f"  {100 * each['probability']:5.1f} %  {each['class']}")
   sys.stdout.flush()
@@ -256,13 +262,6 @@ def _measure(started, first, count):
   end, done = time.perf_counter(), first[1]
   later = (end - first[0]) / (count - done) if count > done else None
   return {"first_answer": first[0] - started, "per_clip": later}
-
-
-def _is_layout(path):
-  """Tells whether a file is a layout; raises DataError if it is damaged."""
-  return path.suffix.lower() == ".json" and clip_file.is_layout(
-    clip_file.load(path)
-  )
 
 
 def _prepare_ntu(data, model):

@@ -2,9 +2,10 @@
 """Classifies clips with a trained model, in batches of one shape."""
 
 import collections
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import numpy as np
@@ -14,6 +15,8 @@ from sgcl_jax.devices import parallel
 
 # Clips are padded to 32 frames, 64, 128, ...: each length compiles a transform.
 SHORTEST = 32
+# Of a line of a stream: a frame of 10 persons of 133 joints has a tenth of it.
+MOST_CHARACTERS = 2**20
 
 
 class Window(NamedTuple):
@@ -127,7 +130,17 @@ def slide(lines: Iterable[str], length: int, step: int) -> Iterator[Window]:
     yield make_window()
 
 
+def read_lines(stream: TextIO) -> Iterator[str]:
+  """Yields the lines of a stream, the first `MOST_CHARACTERS` + 1 of each."""
+  return iter(functools.partial(stream.readline, MOST_CHARACTERS + 1), "")
+
+
 def _read_frame(line, number):
+  if len(line) > MOST_CHARACTERS:
+    raise errors.DataError(
+      f"line {number} of the stream is longer than {MOST_CHARACTERS:,}"
+      " characters, the limit for one frame"
+    )
   try:
     frame = json.loads(line)
   except (ValueError, RecursionError) as error:

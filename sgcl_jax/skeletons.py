@@ -4,11 +4,10 @@
 import dataclasses
 import json
 import os
-import pathlib
 
 import numpy as np
 
-from sgcl_jax import bones, errors, layout_file, layouts
+from sgcl_jax import bones, errors, layout_file, layouts, regular_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +182,9 @@ def _parse(content):
 def read(path: str | os.PathLike) -> Skeleton:
   """Reads a layout file, see `parse`."""
   try:
-    text = pathlib.Path(path).read_text(encoding="utf-8")
+    text = regular_file.read_utf8(path)
+  except errors.DataError as error:
+    raise errors.ConfigError(f"{path} {error}") from error
   except UnicodeDecodeError as error:
     raise errors.ConfigError(f"{path} is no UTF-8 text ({error})") from error
   return parse(text, str(path))

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How messages spell numbers and commands."""
+"""How messages spell numbers, names and commands."""
 
+import os
+import reprlib
 import shlex
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -16,3 +22,25 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def command_line(module: str, *arguments: str) -> str:
   """Returns a command to print, which a shell runs as it is printed."""
   return shlex.join(["python", "-m", module, *arguments])
+
+
+def show(name: str | os.PathLike) -> str:
+  """Returns a name in one line: escapes what cannot be printed.
+
+  So a control character does not reach a terminal. A byte of a file's name that
+  is no UTF-8 becomes `\\xe4`.
+  """
+  return "".join(map(_show_character, os.fspath(name)))
+
+
+def quote(value: Any) -> str:
+  """Returns the `repr` of a value that a file holds, cut to a line."""
+  return _SHORT.repr(value)
+
+
+def _show_character(char):
+  if char.isprintable():
+    return char
+  if "\udc80" <= char <= "\udcff":  # Python's stand-in for a byte.
+    return f"\\x{ord(char) - 0xDC00:02x}"
+  return char.encode("unicode_escape").decode()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers for new files: equal to the evaluation's; or what was expected."""
 
+import collections
 import io
 import json
 import sys
@@ -138,6 +139,14 @@ def test_a_broken_file_does_not_stop_the_others(
     assert expected in reasons[str(paths[what])]
 
 
+def test_a_line_of_a_stream_has_an_end():
+  lines = predictor.read_lines(io.StringIO("[1]\n" + "[" * 2**21))
+  windows = predictor.slide(lines, 1, 1)
+  assert next(windows).frames == [[1]]
+  with pytest.raises(errors.DataError, match="line 2 of the stream is longer"):
+    next(windows)
+
+
 def test_a_folder(tiny_run, folder, call_main, tmp_path):
   """A layout in it is no clip; a folder without clips is named."""
   (tmp_path / "layout.json").write_text(skeletons.get("coco17").to_json())
@@ -170,7 +179,7 @@ def test_raw_ntu_files_equal_the_converter(tmp_path, alignment, lone_person):
   for count in (1, 2):
     path = tmp_path / f"S001C001P001R001A00{count}.skeleton"
     path.write_bytes(make_text(merge(*tracks[:count])))
-    file = raw_files.RawFile(str(path), "", 0, 0)
+    (file,) = raw_files.find([path], collections.Counter())
     clip, _ = shards.read_clip(file, lone_person, alignment)
     found = predict.read_clip(path, model)
     np.testing.assert_array_equal(found, clip.skeleton)

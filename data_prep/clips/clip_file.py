@@ -7,11 +7,14 @@ import pathlib
 import zipfile
 from typing import Any
 
-import numpy as np
-
-from sgcl_jax import errors
+from data_prep import archive, npy
+from sgcl_jax import errors, regular_file, wording
 
 SUFFIXES = (".npz", ".json")
+# Of a file, and of the arrays of one together: an hour of two persons as JSON
+# has a third of it.
+MOST_BYTES = 2**30
+_MAGIC = b"\x93NUMPY"
 _SAVE = "np.savez(path, skeleton=..., label=..., split=...)"
 
 
@@ -25,16 +28,10 @@ def load(path: pathlib.Path) -> dict[str, Any]:
     if path.suffix.lower() == ".npz":
       return _load_npz(path)
     # A byte order mark is accepted: editors of Windows write it.
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
-  except (
-    OSError,
-    EOFError,
-    RecursionError,
-    ValueError,
-    zipfile.BadZipFile,
-  ) as error:
-    if isinstance(error, errors.DataError):
-      raise
+    content = json.loads(regular_file.read_utf8(path, MOST_BYTES))
+  except errors.DataError:
+    raise
+  except (*archive.DAMAGE, RecursionError, ValueError) as error:
     raise errors.DataError(f"cannot be read ({error})") from error
   if not isinstance(content, dict):
     raise errors.DataError("holds no object with skeleton, label and split")
@@ -48,37 +45,56 @@ def is_layout(content: dict[str, Any]) -> bool:
   )
 
 
+def is_layout_file(path: pathlib.Path) -> bool:
+  """Tells whether a file is a layout; raises DataError if it is damaged."""
+  return path.suffix.lower() == ".json" and is_layout(load(path))
+
+
 def get_name(path: pathlib.Path) -> str:
   """Returns the name of the recording: that of the file without its suffix.
 
   Raises:
-    DataError: It is not UTF-8, which records want.
+    DataError: It is not UTF-8, which records want, or has characters that
+      cannot be printed.
   """
   try:
     # As stored: an ASCII locale would not decode it.
-    return os.fsencode(path.stem).decode("utf-8")
+    name = os.fsencode(path.stem).decode("utf-8")
   except UnicodeDecodeError as error:
     raise errors.DataError("the file's name is not UTF-8") from error
+  if not name.isprintable():
+    raise errors.DataError(
+      f"the file's name, {name!r}, has characters that cannot be printed:"
+      " rename it"
+    )
+  return name
 
 
 def _load_npz(path):
-  # NumPy would not close a broken file that it opens itself.
-  with path.open("rb") as file:
-    arrays = np.load(file)
-    if isinstance(arrays, np.ndarray):
+  with regular_file.open_file(path) as file:
+    if file.read(len(_MAGIC)) == _MAGIC:
       raise errors.DataError(
         f"holds a single array and no names; save it with {_SAVE}"
       )
-    with arrays:
-      content = {key: _get_array(arrays, key) for key in arrays.files}
+    with zipfile.ZipFile(file) as opened:
+      members = [m for m in opened.infolist() if m.filename.endswith(".npy")]
+      if sum(member.file_size for member in members) > MOST_BYTES:
+        raise errors.DataError(archive.too_much(MOST_BYTES))
+      content = {
+        member.filename.removesuffix(".npy"): _read_array(opened, member)
+        for member in members
+      }
   if "arr_0" in content and "skeleton" not in content:
     raise errors.DataError(f"holds an array without a name; save with {_SAVE}")
   return content
 
 
-def _get_array(arrays, key):
+def _read_array(opened, member):
+  key = wording.show(member.filename.removesuffix(".npy"))
   try:
-    return arrays[key]
+    return npy.parse(archive.read_member(opened, member, MOST_BYTES))
+  except errors.DataError as error:
+    raise errors.DataError(f"{key} {error}") from error
   except ValueError as error:
     if "allow_pickle" not in str(error):
       raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, naming
+from sgcl_jax import errors, naming, wording
 
 
 def sort(names: Iterable[str]) -> list[str]:
@@ -41,11 +41,16 @@ def parse(label: Any, class_names: Sequence[str] | None) -> str:
     return class_names[label]
   naming.check(label)
   if class_names is not None and label not in class_names:
-    raise errors.DataError(f"label is {label!r}, which is no known class")
+    raise errors.DataError(
+      f"label is {wording.quote(label)}, which is no known class"
+    )
   return label
 
 
 def _make_key(name):
   # The odd places of the split are numbers.
-  parts = re.split(r"(\d+)", name)
-  return [(p if i % 2 == 0 else int(p)) for i, p in enumerate(parts)], name
+  parts = re.split(r"([0-9]+)", name)
+  # Longer numbers are larger; Python reads none of thousands of digits.
+  digits = [part.lstrip("0") for part in parts[1::2]]
+  parts[1::2] = [(len(number), number) for number in digits]
+  return parts, name

@@ -19,7 +19,7 @@ from data_prep.clips import (
   skeleton_array,
   unit,
 )
-from sgcl_jax import errors, progress, skeletons
+from sgcl_jax import errors, progress, skeletons, wording
 
 SPLITS = ("train", "val", "test")
 # Notes of this kind about several joints are shown as one.
@@ -121,7 +121,7 @@ def make_clip(name: str, content: Mapping[str, Any], options: Options) -> Clip:
   split = str(content["split"])
   if split not in SPLITS:
     raise errors.DataError(
-      f"split is {split!r}, not one of {', '.join(SPLITS)}"
+      f"split is {wording.quote(split)}, not one of {', '.join(SPLITS)}"
     )
   label = labels.parse(content["label"], options.class_names)
   skeleton = skeleton_array.parse(
@@ -211,11 +211,11 @@ def read_all(raw: pathlib.Path, options: Options) -> Found:
       name = clip_file.get_name(path)
       if name in first:
         raise errors.DataError(
-          f"another file of the name {name}, after {first[name]}"
+          f"another file of the name {name}, after {wording.show(first[name])}"
         )
       first[name] = path
     except errors.DataError as error:
-      found.problems.append(f"{path}: {error}")
+      found.problems.append(f"{wording.show(path)}: {error}")
       continue
     if options.cuts is not None and name not in options.cuts:
       found.passed["without a segment"] += 1
@@ -243,7 +243,9 @@ def _add_clips(found, path, name, content, options):
       own = content if part is None else part.cut(name, content)
       found.clips.append(make_clip(clip_name, own, options))
     except errors.DataError as error:
-      where = path if part is None else f"{path}, segment {clip_name}"
+      where = wording.show(path)
+      if part is not None:
+        where = f"{where}, segment {clip_name}"
       found.problems.append(f"{where}: {error}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data_prep.clips import clip_file
-from sgcl_jax import errors
+from sgcl_jax import errors, regular_file, wording
 
 COLUMNS = ("file", "first", "last", "label")
 
@@ -47,7 +47,7 @@ class Segment(NamedTuple):
         f"last is {self.last}, but {name} has {num_frames} frames, from 0 on"
       )
     own = {"skeleton": skeleton[self.first : self.last + 1]}
-    own["label"] = int(self.label) if self.label.isdecimal() else self.label
+    own["label"] = int(self.label) if _is_number(self.label) else self.label
     if self.split is not None:
       own["split"] = self.split
     return {**content, **own}
@@ -71,7 +71,7 @@ def read(path: pathlib.Path) -> dict[str, list[Segment]]:
     DataError: The table is not of this form; names the line.
   """
   try:
-    text = path.read_text(encoding="utf-8-sig")
+    text = regular_file.read_utf8(path)
   except (OSError, ValueError) as error:
     raise errors.DataError(f"{path} cannot be read ({error})") from error
   rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
@@ -98,6 +98,11 @@ def read(path: pathlib.Path) -> dict[str, list[Segment]]:
   return found
 
 
+def _is_number(text):
+  # Python refuses to read numbers of thousands of digits.
+  return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def _parse(row):
   values = {key: (row[key] or "").strip() for key in COLUMNS}
   name = pathlib.PurePosixPath(values["file"].replace("\\", "/")).name
@@ -108,8 +113,10 @@ def _parse(row):
     raise errors.DataError(f"{', '.join(empty) or 'file'} is empty")
   frames = []
   for key in ("first", "last"):
-    if not (values[key].isascii() and values[key].isdigit()):
-      raise errors.DataError(f"{key} is {values[key]!r}, no number of a frame")
+    if not _is_number(values[key]):
+      raise errors.DataError(
+        f"{key} is {wording.quote(values[key])}, no number of a frame"
+      )
     frames.append(int(values[key]))
   if frames[0] > frames[1]:
     raise errors.DataError(f"first is {frames[0]}, after last, {frames[1]}")

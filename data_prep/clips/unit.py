@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import errors, wording
 
 # y from 0 to 2, whatever the size of the image.
 HALF_HEIGHT = "half of the image's height"
@@ -55,5 +55,7 @@ def find_height(img_shape: Any) -> float:
   except (TypeError, ValueError):
     height = width = 0.0
   if not (0 < height < np.inf and 0 < width < np.inf):
-    raise errors.DataError(f"img_shape is {img_shape!r}, not (height, width)")
+    raise errors.DataError(
+      f"img_shape is {wording.quote(img_shape)}, not (height, width)"
+    )
   return height

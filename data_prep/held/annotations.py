@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.clips import unit
 from data_prep.held import clips, pickles
-from sgcl_jax import errors, skeletons, splits
+from sgcl_jax import errors, skeletons, splits, wording
 
 # What these files call the split that is tested on.
 TEST_NAMES = ("test", "val")
@@ -42,6 +42,11 @@ def read(
       f"{path}: split is no dict, or annotations is no list"
     )
   for name, members in parts.items():
+    if not isinstance(name, str) or not name.isprintable():
+      raise errors.DataError(
+        f"{path}: the name of a split is {wording.quote(name)}, no printable"
+        " name"
+      )
     if not isinstance(members, list | tuple | set | np.ndarray) or not all(
       isinstance(member, str) for member in members
     ):
@@ -144,14 +149,20 @@ def _find_problem(annotation, seen):
     return f"{', '.join(missing)} missing"
   name, label = annotation["frame_dir"], annotation["label"]
   if not isinstance(name, str) or not name.isprintable() or not name:
-    return f"frame_dir is {name!r}, no printable name"
+    return f"frame_dir is {wording.quote(name)}, no printable name"
   if isinstance(label, bool) or not isinstance(label, int | np.integer):
-    return f"label is {label!r}, not the number of a class"
+    return f"label is {wording.quote(label)}, not the number of a class"
   if label < 0:
     return f"label is {label}, below 0"
   if name in seen:
     return f"a second clip of the name {name}"
   annotation["label"] = int(label)
+  for key in ("keypoint", "keypoint_score"):
+    try:
+      if annotation.get(key) is not None:
+        annotation[key] = np.asarray(annotation[key])
+    except (OverflowError, RecursionError, TypeError, ValueError):
+      return f"{key} is no array: its rows have unequal lengths"
   return None
 
 

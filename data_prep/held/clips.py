@@ -16,6 +16,9 @@ from sgcl_jax import command, errors, naming, skeletons, wording
 NTU_SETS = {raw.name: raw for raw in (ntu60.NTU60, ntu120.NTU120)}
 NTU_NAME = re.compile(r"S[0-9]{3}C[0-9]{3}P[0-9]{3}R[0-9]{3}A([0-9]{3})")
 
+# More classes than this are no classes: their names alone would fill memory.
+MAX_CLASSES = 100_000
+
 
 @dataclasses.dataclass
 class Found:
@@ -168,8 +171,14 @@ def make_class_names(path: pathlib.Path | None, count: int) -> Sequence[str]:
     count: Number of classes, or the least that there are.
 
   Raises:
-    DataError: The file is not usable, or has fewer names.
+    DataError: The file is not usable, or has fewer names; or there are more
+      than `MAX_CLASSES`.
   """
+  if count > MAX_CLASSES:
+    raise errors.DataError(
+      f"the labels make {count:,} classes, more than {MAX_CLASSES:,}: are they"
+      " labels?"
+    )
   if path is None:
     return naming.fill([], count)
   names = naming.read(path)

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import math
 import pathlib
 import zipfile
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgcl_jax import errors
+from data_prep import archive, npy
+from sgcl_jax import errors, wording
 
 # Largest row that is read, in bytes.
 MAX_ROW_BYTES = 2**28
 # What a damaged file raises.
-DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zipfile.zlib.error)
+DAMAGE = (*archive.DAMAGE, ValueError)
+# Largest array that is read, inflated: larger than all of NTU RGB+D 120.
+MAX_ARRAY_BYTES = 2**38
 
 
 class Array(NamedTuple):
@@ -59,7 +63,10 @@ class Reader:
 
   def names(self) -> list[str]:
     """Returns the names of the arrays."""
-    return [name.removesuffix(".npy") for name in self._archive.namelist()]
+    return [
+      wording.show(name.removesuffix(".npy"))
+      for name in self._archive.namelist()
+    ]
 
   def describe(self, name: str) -> Array:
     """Reads the header of an array.
@@ -78,11 +85,7 @@ class Reader:
     """
     with self._open(name) as (file, array):
       shape = array.shape[1:]
-      size = int(np.prod(shape, dtype=np.int64)) * array.dtype.itemsize
-      if size > MAX_ROW_BYTES:
-        raise errors.DataError(
-          f"{self.path}: {name} claims rows of {size:,} bytes"
-        )
+      size = math.prod(shape) * array.dtype.itemsize
       for i in range(array.shape[0]):
         data = file.read(size)
         if len(data) < size:
@@ -102,22 +105,26 @@ class Reader:
         f"{self.path} has no array {name}; it has {', '.join(self.names())}"
       )
     try:
-      with self._archive.open(f"{name}.npy") as file:
-        yield file, self._read_header(file, name)
-    except DAMAGE as error:
-      if isinstance(error, errors.UserError):
-        raise
+      member = self._archive.getinfo(f"{name}.npy")
+      self._check(archive.check_member, name, member, MAX_ARRAY_BYTES)
+      with self._archive.open(member) as file:
+        yield file, self._read_header(file, name, member.file_size)
+    except errors.UserError:
+      raise
+    except (*DAMAGE, KeyError) as error:
       raise errors.DataError(
         f"{self.path}: {name} is damaged ({error}); fetch it again"
       ) from error
 
-  def _read_header(self, file, name):
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-      header = np.lib.format.read_array_header_1_0(file)
-    else:
-      header = np.lib.format.read_array_header_2_0(file)
-    shape, in_columns, dtype = header
+  def _check(self, function, name, *args):
+    """Calls a function whose errors do not name the array."""
+    try:
+      return function(*args)
+    except errors.DataError as error:
+      raise errors.DataError(f"{self.path}: {name} {error}") from error
+
+  def _read_header(self, file, name, size):
+    shape, in_columns, dtype = self._check(npy.read_header, name, file, size)
     if dtype.kind not in "biuf" or not shape:
       raise errors.DataError(
         f"{self.path}: {name} is {dtype} of shape {shape}, no table of numbers"
@@ -126,5 +133,10 @@ class Reader:
       raise errors.DataError(
         f"{self.path}: {name} is stored by columns; save it again after"
         " np.ascontiguousarray"
+      )
+    row = math.prod(shape[1:]) * dtype.itemsize
+    if row > MAX_ROW_BYTES:
+      raise errors.DataError(
+        f"{self.path}: {name} claims rows of {row:,} bytes"
       )
     return Array(name, shape, dtype)

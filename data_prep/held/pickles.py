@@ -5,14 +5,16 @@ A pickle is a program: it may import any function and call it. Here it can name
 only what NumPy itself writes for an array of numbers or a number.
 """
 
+import contextlib
 import pathlib
 import pickle
+import resource
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors
+from sgcl_jax import errors, wording
 
 # Numbers, truth values and texts; above all no objects.
 KINDS = "biufSU"
@@ -28,25 +30,47 @@ def load(path: pathlib.Path) -> Any:
   if not path.is_file():
     raise errors.DataError(f"{path} is no file: pass a .pkl file as --raw")
   try:
-    with path.open("rb") as file:
+    with path.open("rb") as file, _limited(16 * path.stat().st_size + 2**30):
       return _Unpickler(file).load()
   except _Refused as error:
     raise errors.DataError(
-      f"{path} holds {error}, which is no array of numbers; nothing of the file"
-      " was run. Save it again with lists, numbers, texts and NumPy arrays"
+      f"{path} holds {wording.show(str(error))}, which is no array of numbers;"
+      " nothing of the file was run. Save it again with lists, numbers, texts"
+      " and NumPy arrays"
     ) from error
   except OSError:
     raise
   except MemoryError as error:
     raise errors.DataError(
-      f"{path} does not fit into memory, of which it takes as much as the file"
-      " is large, or it is damaged"
+      f"{path} does not fit into memory, or it is damaged: it takes about as"
+      " much as the file is large, and gets at most 16 times that and 1 GiB"
     ) from error
   except Exception as error:  # A damaged pickle raises almost anything.
     reason = " ".join(str(error).split()) or type(error).__name__
     raise errors.DataError(
       f"{path} is no pickle, or it is damaged ({reason}); fetch it again"
     ) from error
+
+
+@contextlib.contextmanager
+def _limited(num_bytes):
+  """Lets this process take so many more bytes of memory, where Linux counts.
+
+  A pickle of ten bytes may ask for a table of 30 GB.
+  """
+  try:
+    pages = int(pathlib.Path("/proc/self/statm").read_text("utf-8").split()[0])
+  except OSError:  # Not Linux.
+    yield
+    return
+  soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+  limit = pages * resource.getpagesize() + num_bytes
+  if soft == resource.RLIM_INFINITY or limit < soft:
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 class _Refused(Exception):

@@ -25,7 +25,7 @@ from data_prep.ntu import (
   skeleton_file,
   workers,
 )
-from sgcl_jax import command, errors, progress
+from sgcl_jax import command, errors, progress, wording
 from sgcl_jax.devices import cores
 from sgcl_jax.runs import files
 
@@ -76,8 +76,8 @@ def convert(
   if options.lone_person is None:
     options = dataclasses.replace(options, lone_person=wanted.lone_person)
   with _claim(out.with_name(f".{out.name}.incomplete")) as work:
-    parts = _plan(wanted, found.files, work, options)
-    results = _run(parts, options.workers or cores.count_cores())
+    parts, done = _plan(wanted, found.files, work, options)
+    results = _run(parts, done, options.workers or cores.count_cores())
     content = report.make(wanted, found, [part.cell for part in parts], results)
     if not content["clips"]:
       shutil.rmtree(work)
@@ -167,7 +167,11 @@ def _claim(work: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _plan(wanted, found, work, options):
-  """Cuts the cells into shards; keeps finished ones of an equal plan."""
+  """Cuts the cells into shards; keeps finished ones of an equal plan.
+
+  Returns:
+    All shards, and the results of those that are done.
+  """
   cells = collections.defaultdict(list)
   for name in sorted(found):
     cell = wanted.get_cell(skeleton_file.parse_name(name))
@@ -194,16 +198,22 @@ def _plan(wanted, found, work, options):
   data.mkdir(exist_ok=True)
   results.mkdir(exist_ok=True)
   # A kill may leave files half-written, or already under their final names.
-  whole = {part.path for part in parts if part.is_done()}
+  begun = [part for part in parts if part.is_begun()]
+  done = {part: part.read_result() for part in begun}
+  done = {part: result for part, result in done.items() if result is not None}
+  if len(done) < len(begun):
+    damaged = wording.count(len(begun) - len(done), "finished shard")
+    print(f"made again: {damaged}, damaged since")
+  whole = {part.path for part in done}
   for entry in data.iterdir():
     if entry not in whole:
       entry.unlink()
-  return parts
+  return parts, done
 
 
-def _run(parts, num_workers):
+def _run(parts, done, num_workers):
   """Returns the results of all shards; makes those that are not done."""
-  results = {part: part.read_result() for part in parts if part.is_done()}
+  results = dict(done)
   todo = [part for part in parts if part not in results]
   if results:
     print(f"going on: {len(results)} of {len(parts)} shards are done")

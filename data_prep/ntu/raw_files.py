@@ -7,18 +7,18 @@ The official archives are read in place: those of NTU RGB+D 120 unpack to about
 
 import collections
 import functools
-import lzma
 import os
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from data_prep import walk
-from sgcl_jax import errors
+from data_prep import archive, walk
+from sgcl_jax import errors, regular_file, wording
 
 SUFFIX = ".skeleton"
+# The longest files of the sets have a few MB.
+MOST_BYTES = 2**26
 
 
 class RawFile(NamedTuple):
@@ -42,7 +42,8 @@ class RawFile(NamedTuple):
     return pathlib.PurePosixPath(self.member or self.path).stem
 
   def __str__(self) -> str:
-    return f"{self.path}/{self.member}" if self.member else self.path
+    path = f"{self.path}/{self.member}" if self.member else self.path
+    return wording.show(path)
 
 
 def find(
@@ -79,22 +80,32 @@ def read(file: RawFile) -> bytes:
   """Reads a file.
 
   Raises:
-    DataError: It cannot be read, or is damaged in its archive.
+    DataError: It cannot be read, is damaged in its archive, is too large, or
+      was changed after it was listed.
   """
   try:
-    if not file.member:
-      return pathlib.Path(file.path).read_bytes()
-    return _open(file.path, file.modified).read(file.member)
+    data = _read(file)
+    size, modified = _size_and_time(pathlib.Path(file.path))
   except (
-    OSError,
-    EOFError,
-    RuntimeError,  # Encrypted, or an unknown compression.
+    *archive.DAMAGE,
     KeyError,  # The archive was replaced after it was listed.
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    zlib.error,
   ) as error:
     raise errors.DataError(f"cannot be read ({error})") from error
+  if file.member:
+    size = len(data)
+  if not len(data) == size == file.size or modified != file.modified:
+    raise errors.DataError(
+      "was changed after the conversion began; convert again when nothing"
+      " writes to it any more"
+    )
+  return data
+
+
+def _read(file):
+  if not file.member:
+    return regular_file.read(file.path, MOST_BYTES)
+  opened = _open(file.path, file.modified)
+  return archive.read_member(opened, opened.getinfo(file.member), MOST_BYTES)
 
 
 def _size_and_time(path):
@@ -108,17 +119,23 @@ def _size_and_time(path):
 @functools.lru_cache(maxsize=4)
 def _open(path, modified):
   del modified  # A key of the cache: a replaced archive is opened again.
-  return zipfile.ZipFile(path)
+  return archive.open_zip(path)
 
 
 def _list_archive(path, passed):
   try:
     _, modified = _size_and_time(path)
-    with zipfile.ZipFile(path) as archive:
-      members = sorted(archive.infolist(), key=lambda info: info.filename)
-  except (OSError, zipfile.BadZipFile) as error:
+    with archive.open_zip(path) as opened:
+      members = sorted(opened.infolist(), key=lambda info: info.filename)
+  except (
+    OSError,
+    NotImplementedError,
+    ValueError,
+    zipfile.BadZipFile,
+  ) as error:
     raise errors.DataError(
-      f"{path} cannot be opened as a .zip archive ({error}); fetch it again"
+      f"{wording.show(path)} cannot be opened as a .zip archive ({error});"
+      " fetch it again"
     ) from error
   for info in members:
     name = pathlib.PurePosixPath(info.filename)

@@ -2,6 +2,7 @@
 """The unit of a conversion: raw files that become one file of records."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -40,13 +41,22 @@ class Shard:
     """The worker's result, written after the records."""
     return self.path.parent.with_name(RESULTS) / f"{self.path.name}.json"
 
-  def is_done(self) -> bool:
-    """Returns whether the shard exists and is whole."""
-    return self.path.exists() and self.result_path.exists()
+  def is_begun(self) -> bool:
+    """Returns whether a result of the shard exists."""
+    return self.result_path.exists()
 
-  def read_result(self) -> dict[str, Any]:
-    """Returns what `write` returned."""
-    return json.loads(self.result_path.read_text(encoding="utf-8"))
+  def read_result(self) -> dict[str, Any] | None:
+    """Returns what `write` returned; None if that, or the records, changed."""
+    try:
+      result = json.loads(self.result_path.read_text(encoding="utf-8"))
+      with self.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    except (FileNotFoundError, ValueError, RecursionError):
+      return None
+    if not isinstance(result, dict):
+      return None
+    seal = result.pop("seal", None)
+    return result if seal == _seal(result, digest) else None
 
 
 def read_clip(
@@ -104,5 +114,12 @@ def write(shard: Shard) -> dict[str, Any]:
       if notes:
         result["notes"][clip.name] = notes
   result["num_bytes"] = writer.num_bytes
-  files.write_json(shard.result_path, result)
+  seal = _seal(result, writer.digest())
+  files.write_json(shard.result_path, {**result, "seal": seal})
   return result
+
+
+def _seal(result, digest):
+  """Returns what proves a result and its records to be those written."""
+  text = json.dumps(result, sort_keys=True).encode()
+  return hashlib.sha256(digest + text).hexdigest()

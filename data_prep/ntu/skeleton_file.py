@@ -14,7 +14,7 @@ NUM_JOINTS = 25
 # Digits of a count; Python refuses to read numbers of thousands of digits.
 MAX_DIGITS = 9
 
-NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+NAME = re.compile("".join(rf"{letter}([0-9]{{3}})" for letter in "SCPRA"))
 
 
 class Name(NamedTuple):
@@ -63,7 +63,7 @@ def parse_name(name: str) -> Name:
   match = NAME.fullmatch(name)
   if not match:
     raise errors.DataError(
-      f"the name {name} is not of the form S001C002P003R002A013"
+      f"the name {wording.show(name)} is not of the form S001C002P003R002A013"
     )
   return Name(*map(int, match.groups()))
 

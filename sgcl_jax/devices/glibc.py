@@ -37,7 +37,9 @@ _MAX_KEPT_SIZES = 2**30, 2**25
 _MAX_HUGE_HEAP = 2**33
 # Sizes of the free blocks that are filled: from the first up to the second.
 _MIN_FILLED, _MAX_FILLED = 2**14, 2**20
-_BIN = re.compile(rb'<size from="(\d+)" to="\d+" total="\d+" count="(\d+)"/>')
+_BIN = re.compile(
+  rb'<size from="([0-9]+)" to="[0-9]+" total="[0-9]+" count="([0-9]+)"/>'
+)
 
 # The C library, once its malloc is set up.
 _libc: ctypes.CDLL | None = None

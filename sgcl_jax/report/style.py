@@ -65,7 +65,7 @@ def to_svg(drawn: figure.Figure, name: str) -> str:
     drawn.savefig(buffer, format="svg", metadata={"Date": None})
   text = buffer.getvalue()
   text = text[text.index("<svg") :]
-  width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups()
+  width, height = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', text).groups()
   head = (
     f'<svg viewBox="0 0 {width} {height}" role="img"'
     ' xmlns="http://www.w3.org/2000/svg"'

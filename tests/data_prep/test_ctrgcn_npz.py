@@ -246,8 +246,8 @@ def test_a_header_that_claims_too_much_allocates_nothing(tmp_path):
           member, {"descr": "<f4", "fortran_order": False, "shape": shape}
         )
   reader = npz.Reader(file)
-  with pytest.raises(errors.DataError, match="rows ends in row 0"):
+  with pytest.raises(errors.DataError, match="rows claims the shape"):
     next(reader.rows("rows"))
-  with pytest.raises(errors.DataError, match="width claims rows of 600,000"):
+  with pytest.raises(errors.DataError, match="width claims the shape"):
     next(reader.rows("width"))
   reader.close()

@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep import nw_ucla
+from data_prep import nw_ucla, ucla_files
 from sgcl_jax import errors
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -168,7 +168,7 @@ def test_reports_duplicates(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 10, 0.1, 0.5, 0.9, -40, -1])
-@pytest.mark.parametrize("name", [nw_ucla.ARCHIVE, nw_ucla.ZIP])
+@pytest.mark.parametrize("name", [nw_ucla.ARCHIVE, ucla_files.ZIP])
 def test_reports_a_truncated_archive(tmp_path, name, kept):
   path = tmp_path / name
   write_archive(path, make_files())
@@ -180,7 +180,7 @@ def test_reports_a_truncated_archive(tmp_path, name, kept):
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("name", [nw_ucla.ARCHIVE, nw_ucla.ZIP])
+@pytest.mark.parametrize("name", [nw_ucla.ARCHIVE, ucla_files.ZIP])
 def test_reports_a_flipped_byte(tmp_path, name, position):
   path = tmp_path / name
   write_archive(path, make_files())
@@ -202,7 +202,7 @@ def test_converts(tmp_path, form, monkeypatch, capsys):
   files["._a01_s01_e00_v01.json"] = "\x00\x05\x16\x07"
   raw = tmp_path / "raw"
   if form in ("archive", "zip", "beside", "zip_beside"):
-    archive = raw / (nw_ucla.ZIP if "zip" in form else nw_ucla.ARCHIVE)
+    archive = raw / (ucla_files.ZIP if "zip" in form else nw_ucla.ARCHIVE)
     write_archive(archive, files)
     raw = raw if "beside" in form else archive
   else:
