@@ -130,8 +130,8 @@ def _parse(argv):
   parser.add_argument(
     "--out",
     type=command.path,
-    default=pathlib.Path("data/custom"),
-    help="directory to write (default: data/custom)",
+    default=summary.DEFAULT_OUT,
+    help="directory to write (default: %(default)s)",
   )
   parser.add_argument(
     "--names",

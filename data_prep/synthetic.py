@@ -313,6 +313,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     f"Wrote {wording.count(len(written), 'clip')} of"
     f" {wording.count(args.num_classes, 'action')} to {args.out}; next: "
     + wording.command_line("data_prep.ntu60", "--raw", str(args.out))
+    + " --out data/synthetic"
   )
 
 

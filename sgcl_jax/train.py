@@ -219,7 +219,7 @@ def _restore(parts, checkpoints, metadata, start, clips):
       f" its epochs have {step}; use another --workdir"
     )
   where = f"step {done['steps']} of epoch" if done else "epoch"
-  print(f"resumed after {where} {saved['epoch'] + bool(done)}")
+  print(f"resumed after {where} {saved['epoch'] + bool(done)}", flush=True)
   return current, saved
 
 

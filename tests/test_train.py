@@ -384,12 +384,19 @@ def test_a_training_that_does_not_learn_says_so(
   tmp_path, tiny, capsys, clip_norm
 ):
   fields = {"optim.base_lr": 0.0, "optim.clip_norm": clip_norm}
+  fields["optim.warmup_epochs"] = 0
   train.run(tiny("gcl=false", **fields), tmp_path / "run")
   printed = capsys.readouterr().err
   assert printed.count("the training has collapsed") == 1
-  assert "after epoch 1 of 3 the training accuracy is" in printed
+  assert "after epoch 2 of 3 the training accuracy is" in printed
   remedy = "start=stable" if clip_norm is None else "config.optim.clip_norm"
   assert remedy in printed
+
+
+def test_a_warm_up_is_not_a_collapse(tmp_path, tiny, capsys):
+  fields = {"optim.base_lr": 0.0, "optim.warmup_epochs": 2}
+  train.run(tiny("gcl=false", **fields), tmp_path / "run")
+  assert "collapsed" not in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tiny):

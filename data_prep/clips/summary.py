@@ -47,6 +47,9 @@ def make_report(
   }
 
 
+DEFAULT_OUT = pathlib.Path("data/custom")
+
+
 def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
   """Prints a report, and the command that trains.
 
@@ -88,6 +91,8 @@ def _make_command(report, out):
       "sgcl_jax.main", "--mode=evaluate", "--workdir", "RUN", data
     )
   option, fields = small.suggest(clips)
+  if out != DEFAULT_OUT:  # Sets of your own must not share a workdir.
+    fields = ["--workdir", f"runs/{out.name}", *fields]
   return wording.command_line(
     "sgcl_jax.main", "--config", f"ctrgcn_custom{option}", data, *fields
   )

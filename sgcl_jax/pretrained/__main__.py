@@ -10,7 +10,7 @@ configs/ctrgcn_ucla.py:preset=short; its weights are rounded to half precision.
 
 from collections.abc import Sequence
 
-from sgcl_jax import command
+from sgcl_jax import command, wording
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
       f"{about['config']}, seed {about['seed']}, epoch {about['epoch']}:"
       f" top-1 {about['top1']:.2f} % of {about['num_clips']} test clips before"
-      f" its weights were rounded; written to {args.out}"
+      f" its weights were rounded; written to {args.out}\n"
+      "next    "
+      + wording.command_line(
+        "sgcl_jax.main", "--mode=evaluate", "--workdir", str(args.out)
+      )
     )
   if args.json:
     command.print_json({**about, "workdir": str(args.out)})

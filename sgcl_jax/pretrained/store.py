@@ -45,7 +45,9 @@ def pack(
   summary = workdir.read_summary(directory)
   if not summary:
     raise errors.WorkdirError(
-      f"{directory} has no {workdir.SUMMARY}: its training is not finished"
+      f"{directory} has no {workdir.SUMMARY}: its training is not finished, or"
+      " it was not evaluated: python -m sgcl_jax.main --mode=evaluate"
+      f" --workdir {directory}"
     )
   parts = experiment.make(command.load_config(config))
   shapes = state.variable_shapes(parts.model, parts.clip)

@@ -84,9 +84,11 @@ def _read_file(workdir):
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError as error:
+    what = f"{workdir} holds no {CONFIG}"
+    if not path.parent.exists():
+      what = f"there is no directory {workdir}"
     raise errors.WorkdirError(
-      f"{workdir} holds no {CONFIG}: name the directory of a run as --workdir,"
-      " or add --config"
+      f"{what}: name the directory of a run, or add --config"
     ) from error
   except ValueError as error:
     raise errors.WorkdirError(

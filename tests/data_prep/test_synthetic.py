@@ -201,7 +201,7 @@ def test_last_line_names_the_next_command(tmp_path, capsys):
   synthetic.main(["--out", str(out), "--num_classes=1", "--clips_per_class=3"])
   last = capsys.readouterr().out.splitlines()[-1]
   assert "3 clips" in last
-  assert last.endswith(f"python -m data_prep.ntu60 --raw {out}")
+  assert last.endswith(f"data_prep.ntu60 --raw {out} --out data/synthetic")
   assert len(list(out.iterdir())) == 3
 
 

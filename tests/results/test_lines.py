@@ -185,7 +185,12 @@ def remove_scores(path):
 @pytest.mark.parametrize(
   ("summary", "options", "damage", "message"),
   [
-    ({}, [], remove_summary, "its training is not finished"),
+    (
+      {},
+      [],
+      remove_summary,
+      "finished, or it was not evaluated",
+    ),
     ({}, [], cut_summary, "summary.json is damaged"),
     ({}, [], change_top1, "gives top-1 75.000 %, summary.json says 76.000"),
     ({}, [], remove_scores, "there is no score file"),
@@ -242,7 +247,7 @@ def test_another_file_is_not_overwritten(
     (["add", "--csv", "x.csv"], "name the directories of finished runs"),
     (["table", "x", "--csv", "x.csv"], "and none after table or page"),
     (["table", "--csv", "absent.csv"], "absent.csv holds no runs"),
-    (["add", "absent", "--csv", "x.csv"], "absent holds no config.json"),
+    (["add", "absent", "--csv", "x.csv"], "there is no directory absent"),
   ],
 )
 def test_arguments_that_make_no_sense(call_main, args, message):
