@@ -10,7 +10,8 @@ import os
 import zipfile
 import zlib
 
-from sgcl_jax import errors, regular_file
+from sgcl_jax import errors
+from sgcl_jax.dataset import regular_file
 
 # What a damaged zip archive raises.
 DAMAGE = (

@@ -12,14 +12,8 @@ from typing import Any
 import numpy as np
 
 from data_prep.quality import judge, measure
-from sgcl_jax import (
-  command,
-  errors,
-  input_pipeline,
-  progress,
-  skeletons,
-  wording,
-)
+from sgcl_jax import command, errors, input_pipeline, skeletons
+from sgcl_jax.terminal import progress, wording
 
 MOST_CLASSES = 12
 # Data sets whose metadata name no layout.

@@ -16,7 +16,8 @@ import numpy as np
 from data_prep import records, tfrecord
 from data_prep.held import clips, npz, summary
 from data_prep.ntu import actors, align, raw_set, skeleton_file
-from sgcl_jax import command, errors, progress, skeletons
+from sgcl_jax import command, errors, skeletons
+from sgcl_jax.terminal import progress
 
 PARTS = ("train", "test")
 SHAPE = (actors.NUM_PERSONS, skeleton_file.NUM_JOINTS, 3)

@@ -12,7 +12,8 @@ import numpy as np
 
 from data_prep import problems, records, tfrecord
 from data_prep.clips import absent, labels, like, reader, segments, summary
-from sgcl_jax import command, errors, naming, skeletons
+from sgcl_jax import command, errors, skeletons
+from sgcl_jax.dataset import naming
 
 
 def convert(

@@ -9,7 +9,8 @@ Each clip is stored once, in the cell of its two protocols, X-Sub and X-Set.
 
 from data_prep import class_names, ntu60
 from data_prep.ntu import convert, raw_set, skeleton_file
-from sgcl_jax import command, splits
+from sgcl_jax import command
+from sgcl_jax.dataset import splits
 
 # Liu et al., 2019, Sec. 3.3; all others are for testing.
 TRAIN_PERFORMERS = ntu60.TRAIN_PERFORMERS | frozenset(

@@ -8,7 +8,8 @@ Each clip is stored once, in the cell of its two protocols, X-Sub and X-View.
 
 from data_prep import class_names
 from data_prep.ntu import convert, raw_set, skeleton_file
-from sgcl_jax import command, splits
+from sgcl_jax import command
+from sgcl_jax.dataset import splits
 
 # Shahroudy et al., 2016, Sec. 4.3; all others are for testing.
 TRAIN_PERFORMERS = frozenset(

@@ -21,7 +21,8 @@ from data_prep import (
   ucla_files,
   walk,
 )
-from sgcl_jax import command, errors, progress, wording
+from sgcl_jax import command, errors
+from sgcl_jax.terminal import progress, wording
 
 ARCHIVE = ucla_files.ARCHIVE
 NUM_JOINTS = 20

@@ -17,7 +17,9 @@ from data_prep import records, tfrecord
 from data_prep.clips import reader
 from data_prep.held import annotations, clips, summary
 from data_prep.ntu import raw_set
-from sgcl_jax import command, errors, progress, skeletons, splits
+from sgcl_jax import command, errors, skeletons
+from sgcl_jax.dataset import splits
+from sgcl_jax.terminal import progress
 
 # (V, C) -> layout.
 LAYOUTS = {(25, 3): skeletons.NTU, (17, 2): skeletons.get("coco17")}

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep import problems, tfrecord
-from sgcl_jax import data_files, errors
+from sgcl_jax import errors
+from sgcl_jax.dataset import data_files
 from sgcl_jax.runs import files
 
 SHARD_BYTES = 128 * 1024**2

@@ -15,7 +15,8 @@ import numpy as np
 
 from data_prep import ntu60
 from data_prep.ntu import skeleton_file
-from sgcl_jax import command, errors, progress, wording
+from sgcl_jax import command, errors
+from sgcl_jax.terminal import progress, wording
 
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
 PERFORMERS = tuple(sorted((*ntu60.TRAIN_PERFORMERS, 3, 6, 7, 10, 11, 12)))

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sgcl_jax import tfrecord
+from sgcl_jax.dataset import tfrecord
 
 
 class Clip(NamedTuple):

@@ -9,7 +9,8 @@ import tarfile
 from collections.abc import Callable, Iterator
 
 from data_prep import archive, walk
-from sgcl_jax import errors, regular_file
+from sgcl_jax import errors
+from sgcl_jax.dataset import regular_file
 
 ARCHIVE = "all_sqe.tar.xz"
 ZIP = "all_sqe.zip"  # Another archive of the same files.

@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from sgcl_jax import wording
+from sgcl_jax.terminal import wording
 
 
 def files(

@@ -17,9 +17,11 @@ import sys
 from collections.abc import Sequence
 
 from configs import published, tables
-from sgcl_jax import command, config_file, errors, fields, modalities, series
+from sgcl_jax import command, errors, modalities
+from sgcl_jax.launching import series
 from sgcl_jax.results import ablation, lines, store, table
 from sgcl_jax.runs import files, workdir
+from sgcl_jax.settings import config_file, fields
 
 # Errors of a single row; the other rows are trained nevertheless.
 REFUSALS = errors.ConfigError, errors.ContrastError

@@ -6,4 +6,4 @@
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 install_project
-exec .venv/bin/python -m sgcl_jax.four_streams "$@"
+exec .venv/bin/python -m sgcl_jax.launching.four_streams "$@"

@@ -22,7 +22,9 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 import sgcl_jax
-from sgcl_jax import config_file, errors, fields, output, paths, wording
+from sgcl_jax import errors
+from sgcl_jax.settings import config_file, fields
+from sgcl_jax.terminal import output, paths, wording
 
 # JAX's error begins with this when a device has too little memory.
 EXHAUSTED = "RESOURCE_EXHAUSTED"

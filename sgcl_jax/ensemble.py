@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import command, errors, modalities, statistics
+from sgcl_jax import command, errors, modalities
+from sgcl_jax.evaluation import statistics
 from sgcl_jax.runs import scores, workdir
 
 # Weights of the logits. 2s: the paper's J+B. 4s: CTR-GCN's on NW-UCLA and NTU.

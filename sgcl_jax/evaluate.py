@@ -11,18 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from sgcl_jax import (
-  errors,
-  experiment,
-  input_pipeline,
-  metrics,
-  naming,
-  progress,
-  provenance,
-  state,
-  steps,
-)
+from sgcl_jax import errors, experiment, input_pipeline, state, steps
+from sgcl_jax.dataset import naming
 from sgcl_jax.devices import parallel
+from sgcl_jax.evaluation import metrics, provenance
 from sgcl_jax.runs import (
   checkpoint,
   embeddings,
@@ -33,6 +25,7 @@ from sgcl_jax.runs import (
   stop,
   workdir,
 )
+from sgcl_jax.terminal import progress
 
 # Maps the backbone's variables to the scores of the clips, and to their
 # embeddings where these are wanted. Calls the optional `between` before each

@@ -12,21 +12,14 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from sgcl_jax import (
-  augment,
-  errors,
-  finetune,
-  losses,
-  models,
-  optim,
-  paths,
-  ranges,
-  skeletons,
-  source,
-)
+from sgcl_jax import augment, errors, losses, models, optim, skeletons
 from sgcl_jax.contrast import base, switches
+from sgcl_jax.dataset import source
 from sgcl_jax.devices import parallel, set_up
 from sgcl_jax.runs import saving, workdir
+from sgcl_jax.settings import ranges
+from sgcl_jax.terminal import paths
+from sgcl_jax.training import finetune
 
 # Fields of a module that do not change its variables or its logits.
 NOT_IDENTITY = ("dropout", "dtype", "graph_block", "remat")

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sgcl_jax
-from sgcl_jax import command, errors, model_options
+from sgcl_jax import command, errors
 from sgcl_jax.runs import files
+from sgcl_jax.serving import model_options
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 SUFFIXES = (".stablehlo", ".onnx")
@@ -182,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(args):
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import frozen
+  from sgcl_jax.serving import frozen
 
   model = frozen.open(args, batch_size=1)
   write(model, args.out, num_clips=args.num_clips, num_frames=args.num_frames)
@@ -207,7 +208,7 @@ def _make_function(model) -> Callable[..., Any]:
   """Returns f(skeleton [N, T, M, V, C], num_frames [N]) -> [N, L]."""
   import jax
 
-  from sgcl_jax import preparation
+  from sgcl_jax.serving import preparation
 
   prepare = preparation.make(
     model.prepared, model.parts.layout, model.parts.record["data"]["transform"]

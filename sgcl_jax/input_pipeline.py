@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import data_files, errors, splits, tfrecord
+from sgcl_jax import errors
+from sgcl_jax.dataset import data_files, splits, tfrecord
 
 Batch = dict[str, np.ndarray]
 

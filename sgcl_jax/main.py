@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors, fields
+from sgcl_jax import command, errors
 from sgcl_jax.runs import workdir
+from sgcl_jax.settings import fields
 
 
 def main(argv: Sequence[str] | None = None) -> None:

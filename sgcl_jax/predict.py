@@ -19,7 +19,10 @@ import numpy as np
 from data_prep import problems, walk
 from data_prep.clips import clip_file, like, reader, skeleton_array, unit
 from data_prep.ntu import actors, align, raw_files, skeleton_file
-from sgcl_jax import command, errors, model_options, regular_file, wording
+from sgcl_jax import command, errors
+from sgcl_jax.dataset import regular_file
+from sgcl_jax.serving import model_options
+from sgcl_jax.terminal import wording
 
 SUFFIXES = (".skeleton", *clip_file.SUFFIXES)
 
@@ -129,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _check_animation(args.animate, args.files)
   started = time.perf_counter()
   # JAX is imported late, so that mistakes in the arguments show at once.
-  from sgcl_jax import frozen, predictor
+  from sgcl_jax.serving import frozen, predictor
 
   model = frozen.open(args, args.batch_size)
   if is_stream:
@@ -172,7 +175,7 @@ def _parse(argv):
 
 
 def _answer_files(args, model, predict, started):
-  from sgcl_jax import predictor
+  from sgcl_jax.serving import predictor
 
   refused, answers, first = [], [], None
   clips = read_files(args.files, model, refused)
@@ -206,7 +209,7 @@ def _answer_files(args, model, predict, started):
 
 
 def _answer_stream(args, model, predict):
-  from sgcl_jax import predictor
+  from sgcl_jax.serving import predictor
 
   length = args.window_frames or model.parts.clip.shape[2]
   step = args.step_frames or max(length // 4, 1)

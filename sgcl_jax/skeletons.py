@@ -7,7 +7,9 @@ import os
 
 import numpy as np
 
-from sgcl_jax import bones, errors, layout_file, layouts, regular_file
+from sgcl_jax import errors
+from sgcl_jax.dataset import regular_file
+from sgcl_jax.joints import bones, layout_file, layouts
 
 
 @dataclasses.dataclass(frozen=True)

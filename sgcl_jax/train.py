@@ -11,21 +11,12 @@ from typing import Any
 import numpy as np
 import optax
 
-from sgcl_jax import (
-  epoch,
-  errors,
-  evaluate,
-  experiment,
-  finetune,
-  input_pipeline,
-  loop,
-  provenance,
-  state,
-  steps,
-  wording,
-)
+from sgcl_jax import errors, evaluate, experiment, input_pipeline, state, steps
 from sgcl_jax.devices import parallel
+from sgcl_jax.evaluation import provenance
 from sgcl_jax.runs import checkpoint, history, stop, workdir
+from sgcl_jax.terminal import wording
+from sgcl_jax.training import epoch, finetune, loop
 
 
 def run(

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, fields, series
+from sgcl_jax import command
+from sgcl_jax.launching import series
 from sgcl_jax.runs import scores, workdir
+from sgcl_jax.settings import fields
 
 NUM_CLIPS = 20
 

@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from configs import ctrgcn_ntu60, tables
-from sgcl_jax import errors, experiment, series
+from sgcl_jax import errors, experiment
 from sgcl_jax import main as main_module
+from sgcl_jax.launching import series
 from sgcl_jax.results import store
 from sgcl_jax.runs import digest
 from tests import finished

@@ -10,7 +10,8 @@ import jax
 import pytest
 
 import sgcl_jax
-from sgcl_jax import command, errors, fields, models
+from sgcl_jax import command, errors, models
+from sgcl_jax.settings import fields
 from tests.conftest import ROOT
 
 CONFIG = "configs/ctrgcn_ucla.py"

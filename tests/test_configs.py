@@ -21,13 +21,8 @@ from configs import (
   quickstart,
   small,
 )
-from sgcl_jax import (
-  errors,
-  experiment,
-  fields,
-  input_pipeline,
-  modalities,
-)
+from sgcl_jax import errors, experiment, input_pipeline, modalities
+from sgcl_jax.settings import fields
 
 NTU60 = [ctrgcn_ntu60, agcn_ntu60, infogcn_ntu60]
 NTU120 = [ctrgcn_ntu120, agcn_ntu120, infogcn_ntu120]

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from sgcl_jax import ensemble, metrics, modalities
+from sgcl_jax import ensemble, modalities
+from sgcl_jax.evaluation import metrics
 from sgcl_jax.runs import scores
 from tests.conftest import ROOT, SHARED
 

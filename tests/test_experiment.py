@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import command, errors, experiment, randomness, ranges
+from sgcl_jax import command, errors, experiment, randomness
 from sgcl_jax.runs import workdir
+from sgcl_jax.settings import ranges
 
 
 def test_the_config_is_not_changed(tiny_config):

@@ -13,16 +13,10 @@ import numpy as np
 import pytest
 
 from data_prep import ntu60, ntu120
-from sgcl_jax import (
-  command,
-  errors,
-  experiment,
-  export,
-  frozen,
-  input_pipeline,
-)
+from sgcl_jax import command, errors, experiment, export, input_pipeline
 from sgcl_jax.models import transposition
 from sgcl_jax.runs import checkpoint, scores
+from sgcl_jax.serving import frozen
 
 ROOT = pathlib.Path(__file__).parents[1]
 BACKBONES = ("ctrgcn", "agcn", "infogcn")

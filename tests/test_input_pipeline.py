@@ -11,7 +11,8 @@ import pytest
 
 from data_prep import records
 from data_prep import tfrecord as writer
-from sgcl_jax import data_files, errors, input_pipeline, tfrecord
+from sgcl_jax import errors, input_pipeline
+from sgcl_jax.dataset import data_files, tfrecord
 
 
 def copy_data(data, tmp_path):

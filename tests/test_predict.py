@@ -14,15 +14,9 @@ import pytest
 from data_prep.clips import like, reader
 from data_prep.ntu import raw_files, shards
 from data_prep.quality import draw
-from sgcl_jax import (
-  errors,
-  experiment,
-  input_pipeline,
-  predict,
-  predictor,
-  skeletons,
-)
+from sgcl_jax import errors, experiment, input_pipeline, predict, skeletons
 from sgcl_jax.runs import scores
+from sgcl_jax.serving import predictor
 from tests.data_prep.ntu.raw_text import make_joints, make_text, merge
 
 

@@ -27,7 +27,7 @@ ORDER = {
   "hand21": {0: "wrist", 4: "thumb tip", 5: "index mcp", 20: "pinky tip"},
   "azure32": {0: "pelvis", 3: "neck", 18: "left hip", 26: "head"},
 }
-# Bones of that documentation, or of the source that sgcl_jax/layouts.py names.
+# Bones of that documentation, or of the source that joints/layouts.py names.
 BONES = {
   "coco17": {(15, 13), (13, 11), (9, 7), (7, 5), (3, 1), (1, 0)},
   "openpose18": {(8, 1), (11, 1), (2, 1), (14, 0), (16, 14), (0, 1)},

@@ -16,11 +16,11 @@ from sgcl_jax import (
   evaluate,
   experiment,
   input_pipeline,
-  source,
   train,
 )
 from sgcl_jax.contrast import paper, released
 from sgcl_jax.contrast.sampling import Draws
+from sgcl_jax.dataset import source
 from sgcl_jax.runs import checkpoint, scores
 
 

@@ -8,7 +8,9 @@ import zipfile
 from typing import Any
 
 from data_prep import archive, npy
-from sgcl_jax import errors, regular_file, wording
+from sgcl_jax import errors
+from sgcl_jax.dataset import regular_file
+from sgcl_jax.terminal import wording
 
 SUFFIXES = (".npz", ".json")
 # Of a file, and of the arrays of one together: an hour of two persons as JSON

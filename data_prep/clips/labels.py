@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, naming, wording
+from sgcl_jax import errors
+from sgcl_jax.dataset import naming
+from sgcl_jax.terminal import wording
 
 
 def sort(names: Iterable[str]) -> list[str]:

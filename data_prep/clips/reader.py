@@ -19,7 +19,8 @@ from data_prep.clips import (
   skeleton_array,
   unit,
 )
-from sgcl_jax import errors, progress, skeletons, wording
+from sgcl_jax import errors, skeletons
+from sgcl_jax.terminal import progress, wording
 
 SPLITS = ("train", "val", "test")
 # Notes of this kind about several joints are shown as one.

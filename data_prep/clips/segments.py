@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data_prep.clips import clip_file
-from sgcl_jax import errors, regular_file, wording
+from sgcl_jax import errors
+from sgcl_jax.dataset import regular_file
+from sgcl_jax.terminal import wording
 
 COLUMNS = ("file", "first", "last", "label")
 

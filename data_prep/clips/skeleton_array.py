@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, skeletons, wording
+from sgcl_jax import errors, skeletons
+from sgcl_jax.terminal import wording
 
 NUM_CHANNELS = 3
 # More persons than this are rather frames, in another order of the axes.

@@ -12,7 +12,7 @@ import numpy as np
 from configs import small
 from data_prep import problems, walk
 from data_prep.clips import reader
-from sgcl_jax import wording
+from sgcl_jax.terminal import wording
 
 
 def make_report(

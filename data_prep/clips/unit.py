@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, wording
+from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 # y from 0 to 2, whatever the size of the image.
 HALF_HEIGHT = "half of the image's height"

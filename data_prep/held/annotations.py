@@ -9,7 +9,9 @@ import numpy as np
 
 from data_prep.clips import unit
 from data_prep.held import clips, pickles
-from sgcl_jax import errors, skeletons, splits, wording
+from sgcl_jax import errors, skeletons
+from sgcl_jax.dataset import splits
+from sgcl_jax.terminal import wording
 
 # What these files call the split that is tested on.
 TEST_NAMES = ("test", "val")

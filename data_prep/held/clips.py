@@ -11,7 +11,9 @@ import numpy as np
 from data_prep import ntu60, ntu120, problems, records
 from data_prep.clips import like, reader, unit
 from data_prep.ntu import actors, align, raw_set
-from sgcl_jax import command, errors, naming, skeletons, wording
+from sgcl_jax import command, errors, skeletons
+from sgcl_jax.dataset import naming
+from sgcl_jax.terminal import wording
 
 NTU_SETS = {raw.name: raw for raw in (ntu60.NTU60, ntu120.NTU120)}
 NTU_NAME = re.compile(r"S[0-9]{3}C[0-9]{3}P[0-9]{3}R[0-9]{3}A([0-9]{3})")

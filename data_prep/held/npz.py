@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep import archive, npy
-from sgcl_jax import errors, wording
+from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 # Largest row that is read, in bytes.
 MAX_ROW_BYTES = 2**28

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, wording
+from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 # Numbers, truth values and texts; above all no objects.
 KINDS = "biufSU"

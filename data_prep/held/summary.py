@@ -9,7 +9,8 @@ import numpy as np
 
 from data_prep import tfrecord
 from data_prep.ntu import raw_set
-from sgcl_jax import splits, wording
+from sgcl_jax.dataset import splits
+from sgcl_jax.terminal import wording
 
 
 class Tally:

@@ -25,9 +25,10 @@ from data_prep.ntu import (
   skeleton_file,
   workers,
 )
-from sgcl_jax import command, errors, progress, wording
+from sgcl_jax import command, errors
 from sgcl_jax.devices import cores
 from sgcl_jax.runs import files
+from sgcl_jax.terminal import progress, wording
 
 # About 25 MB.
 CLIPS_PER_SHARD = 512

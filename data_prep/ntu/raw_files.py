@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from data_prep import archive, walk
-from sgcl_jax import errors, regular_file, wording
+from sgcl_jax import errors
+from sgcl_jax.dataset import regular_file
+from sgcl_jax.terminal import wording
 
 SUFFIX = ".skeleton"
 # The longest files of the sets have a few MB.

@@ -10,7 +10,9 @@ import numpy as np
 
 from data_prep import problems, walk
 from data_prep.ntu import raw_set
-from sgcl_jax import errors, splits, wording
+from sgcl_jax import errors
+from sgcl_jax.dataset import splits
+from sgcl_jax.terminal import wording
 
 
 def make(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.ntu import joint_lines
-from sgcl_jax import errors, wording
+from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 NUM_JOINTS = 25
 

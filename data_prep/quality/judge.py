@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from data_prep.quality import measure
-from sgcl_jax import skeletons, splits
+from sgcl_jax import skeletons
+from sgcl_jax.dataset import splits
 
 Clips = Sequence[measure.Measured]
 

@@ -13,9 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from sgcl_jax import evaluate, experiment, input_pipeline, progress, train
+from sgcl_jax import evaluate, experiment, input_pipeline, train
 from sgcl_jax.benchmark import flops, workload
 from sgcl_jax.devices import cores, parallel
+from sgcl_jax.terminal import progress
 
 PAUSE_SECONDS = 0.3
 # Side of the square matrices whose product measures the machine's rate.

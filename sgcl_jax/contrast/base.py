@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sgcl_jax import errors, input_pipeline, models, wording
+from sgcl_jax import errors, input_pipeline, models
+from sgcl_jax.terminal import wording
 
 # (sum, count); both are summed over the replicas before the division.
 Mean = tuple[jax.Array, jax.Array]

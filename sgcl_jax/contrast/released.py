@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
-from sgcl_jax import wording
 from sgcl_jax.contrast import base, losses, projection, sampling
+from sgcl_jax.terminal import wording
 
 
 @struct.dataclass

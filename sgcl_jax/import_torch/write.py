@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors, experiment, state, wording
+from sgcl_jax import command, errors, experiment, state
 from sgcl_jax.import_torch import reader, translation
 from sgcl_jax.runs import checkpoint, whole
+from sgcl_jax.terminal import wording
 
 # (layout, classes) -> name of the data set in the names of its configs.
 DATA_SETS = {

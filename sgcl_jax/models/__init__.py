@@ -9,9 +9,10 @@ from typing import Any
 
 from flax import linen as nn
 
-from sgcl_jax import errors, fields, skeletons
+from sgcl_jax import errors, skeletons
 from sgcl_jax.models import agcn, blocks, ctrgcn, infogcn
 from sgcl_jax.models.outputs import STREAMS, Outputs, apply_eval, apply_train
+from sgcl_jax.settings import fields
 
 __all__ = ["STREAMS", "Outputs", "adapt", "apply_eval", "apply_train", "create"]
 

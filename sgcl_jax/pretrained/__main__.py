@@ -10,7 +10,8 @@ configs/ctrgcn_ucla.py:preset=short; its weights are rounded to half precision.
 
 from collections.abc import Sequence
 
-from sgcl_jax import command, wording
+from sgcl_jax import command
+from sgcl_jax.terminal import wording
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import metrics
+from sgcl_jax.evaluation import metrics
 
 # Upper ends of the ranks that the paper's Tab. 10 puts together.
 RANK_ENDS = (1, 5, 10, 20, 40, 60)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import errors, metrics, skeletons
+from sgcl_jax import errors, skeletons
+from sgcl_jax.evaluation import metrics
 from sgcl_jax.runs import embeddings, record, scores, workdir
 
 

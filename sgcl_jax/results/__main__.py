@@ -16,8 +16,9 @@ writes docs/RESULTS.md from all tables of docs/results/ and its template.
 
 from collections.abc import Sequence
 
-from sgcl_jax import command, errors, wording
+from sgcl_jax import command, errors
 from sgcl_jax.results import lines, page, store, table
+from sgcl_jax.terminal import wording
 
 
 def main(argv: Sequence[str] | None = None) -> None:

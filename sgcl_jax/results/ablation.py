@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import tables
-from sgcl_jax import statistics
+from sgcl_jax.evaluation import statistics
 
 
 def describe(

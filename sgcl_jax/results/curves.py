@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from sgcl_jax import errors, wording
+from sgcl_jax import errors
 from sgcl_jax.results import lines, store, table
 from sgcl_jax.runs import files
+from sgcl_jax.terminal import wording
 
 # Colours that differ in print and for colour-blind readers (Okabe and Ito).
 COLOURS = {"off": "#595959", "paper": "#0072b2", "released": "#d55e00"}

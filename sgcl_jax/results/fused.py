@@ -5,7 +5,8 @@ import itertools
 import pathlib
 from collections.abc import Sequence
 
-from sgcl_jax import ensemble, statistics
+from sgcl_jax import ensemble
+from sgcl_jax.evaluation import statistics
 from sgcl_jax.results import lines
 from sgcl_jax.runs import scores
 

@@ -7,8 +7,9 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from sgcl_jax import command, config_file, errors
+from sgcl_jax import command, errors
 from sgcl_jax.runs import workdir
+from sgcl_jax.settings import config_file
 
 # Fields that do not change the result, or have a column of their own. More
 # epochs do change it.

@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from sgcl_jax import errors, paths, state
+from sgcl_jax import errors, state
 from sgcl_jax.runs import digest, event_loops
+from sgcl_jax.terminal import paths
 
 TrainState = state.TrainState
 

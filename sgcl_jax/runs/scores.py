@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgcl_jax import errors, metrics
+from sgcl_jax import errors
+from sgcl_jax.evaluation import metrics
 from sgcl_jax.runs import files
 
 REQUIRED = ("names", "labels", "logits")

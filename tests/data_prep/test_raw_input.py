@@ -26,15 +26,9 @@ from data_prep import custom, ntu60, nw_ucla, ucla_files, walk
 from data_prep.clips import clip_file, labels, reader, segments
 from data_prep.held import annotations, clips, npz, pickles
 from data_prep.ntu import convert, raw_files, raw_set, shards, skeleton_file
-from sgcl_jax import (
-  command,
-  errors,
-  naming,
-  predict,
-  regular_file,
-  skeletons,
-  wording,
-)
+from sgcl_jax import command, errors, predict, skeletons
+from sgcl_jax.dataset import naming, regular_file
+from sgcl_jax.terminal import wording
 from tests.data_prep.ntu import raw_text
 
 ROOT = pathlib.Path(__file__).parents[2]

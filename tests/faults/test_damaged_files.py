@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from sgcl_jax import data_files, errors, evaluate, input_pipeline
+from sgcl_jax import errors, evaluate, input_pipeline
+from sgcl_jax.dataset import data_files
 from sgcl_jax.runs import record, workdir
 
 NUM_FLIPS = 12  # In each file.

@@ -16,7 +16,7 @@ from PIL import Image
 
 from configs import ctrgcn_ucla
 from data_prep import class_names
-from sgcl_jax import metrics
+from sgcl_jax.evaluation import metrics
 from sgcl_jax.report import __main__, content, page, runs, sections
 from sgcl_jax.runs import embeddings, scores, workdir
 

@@ -4,7 +4,7 @@
 import pytest
 
 from configs import tables
-from sgcl_jax import statistics
+from sgcl_jax.evaluation import statistics
 from sgcl_jax.results import ablation
 
 WITH = {

@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 
-from sgcl_jax import ensemble, errors, modalities, statistics
+from sgcl_jax import ensemble, errors, modalities
+from sgcl_jax.evaluation import statistics
 from sgcl_jax.results import lines, store
 from sgcl_jax.runs import scores
 

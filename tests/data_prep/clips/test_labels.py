@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from data_prep.clips import labels
-from sgcl_jax import errors, naming
+from sgcl_jax import errors
+from sgcl_jax.dataset import naming
 
 
 def test_numbers_in_names_count_as_numbers():

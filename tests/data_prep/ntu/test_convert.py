@@ -10,7 +10,8 @@ import pytest
 
 from data_prep import ntu60, ntu120, records
 from data_prep.ntu import convert, shards
-from sgcl_jax import errors, splits
+from sgcl_jax import errors
+from sgcl_jax.dataset import splits
 from sgcl_jax.runs import files
 from tests.data_prep.ntu import conversion, raw_text
 from tests.data_prep.ntu.raw_text import make_frames, make_joints, make_text

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joint layouts: those with a name, and the files that describe one."""

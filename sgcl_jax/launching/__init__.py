@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several runs, as processes: one after another or side by side."""

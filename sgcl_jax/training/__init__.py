@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop of a training, its epochs, and starts from another run."""
