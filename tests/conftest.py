@@ -76,7 +76,12 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-  """Makes a compilation cache for all processes of this session."""
+  """Makes a compilation cache for all processes of this session.
+
+  Signals that the shell ignores, as after `nohup` and `&`, have their effect.
+  """
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
   if hasattr(config, "workerinput"):  # pytest-xdist's; inherits the variables.
     return
   cache = tempfile.TemporaryDirectory(

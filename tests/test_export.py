@@ -148,7 +148,7 @@ def test_a_run_of_another_version_needs_a_config(
   [
     (["--out", "model.pb"], "must end in .stablehlo or .onnx"),
     (["--out", "m.onnx", "--num_frames", "0"], "--num_frames must be 1 or"),
-    (["--out", "m.onnx"], "no/run holds no config.json"),
+    (["--out", "m.onnx"], "there is no directory no/run"),
     ([], "--out"),
   ],
 )

@@ -301,7 +301,7 @@ def test_a_film(tmp_path):
     (["clip.npz", "--top", "0"], "--top must be 1 or more"),
     (["clip.npz", "--animate", "a.png"], "neither a GIF nor an MP4"),
     (["a.npz", "b.npz", "--animate", "a.gif"], "--animate draws one file"),
-    (["clip.npz"], "no/run holds no config.json"),
+    (["clip.npz"], "there is no directory no/run"),
   ],
 )
 def test_mistakes(call_main, args, message):

@@ -9,6 +9,7 @@ from configs import ctrgcn_ucla, infogcn_ucla
 from sgcl_jax import experiment, input_pipeline, randomness, steps, train
 from sgcl_jax.devices import parallel
 from sgcl_jax.models import blocks, infogcn
+from sgcl_jax.training import finetune
 from tests import fast
 from tests.conftest import TINY
 
@@ -51,7 +52,7 @@ def run_replicas(parts, clips, num_replicas, count=5, noise=0.0):
     weights=parts.weights,
     contrast=parts.contrast,
     optimizer=optimizer,
-    frozen=parts.optimizer.frozen,
+    apply=finetune.make_apply(parts.optimizer.frozen),
   )
   mapped = fast.jit(jax.vmap(step, axis_name=parallel.AXIS, in_axes=(None, 0)))
   logged = []

@@ -20,7 +20,8 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 READ = """
 import pathlib, sys
 from data_prep.clips import reader
-from sgcl_jax import command, naming, skeletons
+from sgcl_jax import command, skeletons
+from sgcl_jax.dataset import naming
 raw, layout, names = map(pathlib.Path, sys.argv[1:])
 def main():
   names_ = naming.read(names)

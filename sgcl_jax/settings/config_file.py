@@ -9,7 +9,7 @@ import re
 
 from sgcl_jax import errors
 
-INSTALLED = pathlib.Path(__file__).resolve().parents[1] / "configs"
+INSTALLED = pathlib.Path(__file__).resolve().parents[2] / "configs"
 
 
 def split(spec: str) -> tuple[str, str]:

@@ -33,7 +33,8 @@ esac
 
 SERIES = """
 import pathlib
-from sgcl_jax import command, series
+from sgcl_jax import command
+from sgcl_jax.launching import series
 
 series.sys.executable = "{program}"
 series.find_summary = lambda run: None
