@@ -117,6 +117,27 @@ def test_replicas_of_a_frozen_backbone(tiny, clips, x64):
   assert logged_one[0]["gradient_norm"] > 0
 
 
+def test_a_step_makes_no_round_trip_to_the_host(tiny, clips):
+  """Neither its arguments are sent, but for the batch, nor does it call out."""
+  parts = tiny()
+  optimizer, current = init_state(parts)
+  step = train.make_train_step(parts, optimizer)
+  first, second, third = make_batches(clips, 3)
+  lowered = step.lower(current, first).as_text()
+  for word in ("callback", "infeed", "outfeed", "stablehlo.send"):
+    assert word not in lowered
+  mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("devices",))
+  place = jax.sharding.NamedSharding(mesh, jax.P("devices"))
+  second = jax.device_put(second, place)
+  current, _ = step(current, first)
+  with jax.transfer_guard("disallow"):
+    current, metrics = step(current, second)
+    # The guard sees a batch that is on the host.
+    with pytest.raises(jax.errors.JaxRuntimeError, match="host-to-device"):
+      step(current, third)
+  assert all(map(np.isfinite, metrics.flatten().values()))
+
+
 @pytest.fixture(scope="module")
 def kernel_without_contrast(tiny, clips):
   with jax.enable_x64(True):

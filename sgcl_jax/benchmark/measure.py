@@ -8,6 +8,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,12 +26,18 @@ MATMUL_SIZE = 2048
 INPUT_BATCH = 64
 
 
-def run(parts: experiment.Experiment, repeats: int) -> dict[str, float | None]:
+def run(
+  parts: experiment.Experiment,
+  repeats: int,
+  wait: Callable[[], None] = lambda: None,
+) -> dict[str, float | None]:
   """Measures an experiment on this machine.
 
   Args:
     parts: Parts of the experiment.
     repeats: Runs of each part; the medians are returned.
+    wait: Called between the first run of each part, which compiles, and those
+      that are timed.
 
   Returns:
     Figures by name; most names end in their units.
@@ -51,7 +58,9 @@ def run(parts: experiment.Experiment, repeats: int) -> dict[str, float | None]:
   parallel.check_batch_size(parts.source.batch_size, "config.batch_size")
   calls, known = _calls(parts)
   seconds = {name: [] for name in calls}
-  for _ in progress.bar(range(repeats + 2), unit="rounds"):
+  for i in progress.bar(range(repeats + 2), unit="rounds"):
+    if i == 1:
+      wait()
     for name, call in calls.items():
       # The part before may still free memory after its results are ready.
       time.sleep(PAUSE_SECONDS)
