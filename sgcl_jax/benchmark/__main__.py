@@ -15,8 +15,9 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from sgcl_jax import command, errors, fields
+from sgcl_jax import command, errors
 from sgcl_jax.benchmark import sweep
+from sgcl_jax.settings import fields
 
 # Headings of the table of `--all`, by the name of the figure.
 COLUMNS = {

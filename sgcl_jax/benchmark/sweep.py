@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from sgcl_jax import errors, series
+from sgcl_jax import errors
+from sgcl_jax.launching import series
 from sgcl_jax.runs import files, history
 
 CONFIGS = tuple(
@@ -150,8 +151,8 @@ def _measure_all(out, chosen, jobs):
         title = f"[{i}/{len(missing)}] {row['config']} {row['precision']}"
         print(f"{title}: {row.get('error', 'measured')}", flush=True)
     except BaseException:  # A signal: what is measured is in the file.
-      pool.shutdown(wait=False, cancel_futures=True)
-      while concurrent.futures.wait(futures, timeout=0.5).not_done:
+      begun = [future for future in futures if not future.cancel()]
+      while concurrent.futures.wait(begun, timeout=0.5).not_done:
         for process in set(running):
           process.terminate()
       raise

@@ -206,3 +206,40 @@ def test_the_reason_of_a_process_that_failed():
   assert sweep._find_reason(done) == reason
   done.stderr, done.returncode = "", -9
   assert sweep._find_reason(done) == "exit code -9: no message"
+
+
+def test_an_interruption_ends_what_runs_and_begins_nothing(
+  machine, monkeypatch, tmp_path
+):
+  """The first has finished, the second runs, and the others are waiting."""
+  begun, ended, out = threading.Event(), threading.Event(), tmp_path / "x.json"
+
+  class Process:
+    def terminate(self):
+      ended.set()
+
+  def launch(arguments, environment, running):
+    done = machine.launch(arguments, environment, running)
+    if len(machine.lines) == 2:
+      running.add(Process())
+      begun.set()
+      assert ended.wait(10)
+      done.returncode = 143
+    return done
+
+  def write(path, content):
+    if content["rows"]:
+      assert begun.wait(10)
+      raise KeyboardInterrupt
+
+  def run():
+    with pytest.raises(KeyboardInterrupt):
+      sweep.run(out, sweep.CONFIGS, ["float32"])
+
+  monkeypatch.setattr(sweep, "launch", launch)
+  monkeypatch.setattr(sweep.files, "write_json", write)
+  thread = threading.Thread(target=run, daemon=True)
+  thread.start()
+  thread.join(20)
+  assert not thread.is_alive() and ended.is_set()
+  assert len(machine.lines) == 2
