@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgcl_jax import errors
-from sgcl_jax.launching import series
+from sgcl_jax.devices import slots
 from sgcl_jax.runs import files, history
 
 CONFIGS = tuple(
@@ -162,7 +162,7 @@ def _measure(key, jobs, lock, running):
   line = ["-m", "sgcl_jax.benchmark", "--json", "--config", key["config"]]
   line += [*PRECISIONS[key["precision"]], *key["overrides"]]
   line += [f"--repeats={key['repeats']}", f"--lock={lock}"]
-  share = f"{series.MEMORY_SHARE / jobs:.3f}"
+  share = f"{slots.MEMORY_SHARE / jobs:.3f}"
   shared = {"XLA_PYTHON_CLIENT_MEM_FRACTION": share} if jobs > 1 else {}
   done = launch(line, shared, running)
   if done.returncode:
