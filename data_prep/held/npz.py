@@ -51,9 +51,12 @@ class Reader:
     if not path.is_file():
       raise errors.DataError(f"{path} is no file: pass an .npz file as --raw")
     self.path = path
+    # Opened here: an archive would leave its file open while a row is read.
+    self._file = path.open("rb")
     try:
-      self._archive = zipfile.ZipFile(path)
+      self._archive = zipfile.ZipFile(self._file)
     except DAMAGE as error:
+      self._file.close()
       raise errors.DataError(
         f"{path} is no .npz file, or it is damaged ({error}); fetch it again"
       ) from error
@@ -61,6 +64,7 @@ class Reader:
   def close(self) -> None:
     """Closes the file."""
     self._archive.close()
+    self._file.close()
 
   def names(self) -> list[str]:
     """Returns the names of the arrays."""

@@ -251,3 +251,12 @@ def test_a_header_that_claims_too_much_allocates_nothing(tmp_path):
   with pytest.raises(errors.DataError, match="width claims the shape"):
     next(reader.rows("width"))
   reader.close()
+
+
+def test_closing_closes_the_file_amid_a_row(tmp_path):
+  np.savez(tmp_path / "x.npz", x=np.zeros((4, 3)))
+  reader = npz.Reader(tmp_path / "x.npz")
+  rows = reader.rows("x")
+  next(rows)
+  reader.close()
+  assert reader._file.closed

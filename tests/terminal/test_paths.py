@@ -20,7 +20,8 @@ from tests.conftest import ROOT
 
 # Options that take a text which is no path.
 NO_PATHS = {
-  *("--anchor", "--classes", "--config", "config", "--devices", "--preset"),
+  *("--anchor", "--classes", "--config", "config", "--configs", "--devices"),
+  *("--precisions", "--preset"),
   *("--revision", "--show", "--splits"),
 }
 COMMANDS = sorted(
