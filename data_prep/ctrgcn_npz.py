@@ -120,11 +120,6 @@ def main(argv: list[str] | None = None) -> None:
     "--raw", type=command.path, required=True, help="file of one protocol, .npz"
   )
   parser.add_argument(
-    "--out",
-    type=command.path,
-    help="directory to write (default: data/ and the name of the file)",
-  )
-  parser.add_argument(
     "--split",
     choices=tuple(PROTOCOLS),
     help="protocol of the file (default: as in its name, CS, CV, CSub or CSet)",

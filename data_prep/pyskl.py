@@ -129,11 +129,6 @@ def main(argv: list[str] | None = None) -> None:
     "--raw", type=command.path, required=True, help="annotation file, *.pkl"
   )
   parser.add_argument(
-    "--out",
-    type=command.path,
-    help="directory to write (default: data/ and the name of the file)",
-  )
-  parser.add_argument(
     "--layout",
     type=command.path,
     help="name or JSON file of the joint layout (default: NTU RGB+D for 25"

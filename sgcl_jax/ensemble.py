@@ -12,7 +12,6 @@ in the order joint, bone, joint_motion, bone_motion.
 
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 from sgcl_jax import command, errors, modalities
 from sgcl_jax.evaluation import statistics
 from sgcl_jax.runs import scores, workdir
+from sgcl_jax.terminal import output
 
 # Weights of the logits. 2s: the paper's J+B. 4s: CTR-GCN's on NW-UCLA and NTU.
 # infogcn: those of InfoGCN's authors, for any number of models of each stream.
@@ -150,10 +150,9 @@ def load(
       found = scores.join(parts[0].scores, found, (parts[0].path, path))
     parts.append(Part(path, stream, float(weight), found))
     if _are_probabilities(found.logits):
-      print(
-        f"notice: {path} seems to hold probabilities; the weights are meant for"
-        " raw logits",
-        file=sys.stderr,
+      output.notice(
+        f"{path} seems to hold probabilities; the weights are meant for"
+        " raw logits"
       )
   return parts
 

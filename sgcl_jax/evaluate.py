@@ -4,7 +4,6 @@
 import contextlib
 import functools
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ from sgcl_jax.runs import (
   stop,
   workdir,
 )
-from sgcl_jax.terminal import progress
+from sgcl_jax.terminal import output, progress
 
 # Maps the backbone's variables to the scores of the clips, and to their
 # embeddings where these are wanted. Calls the optional `between` before each
@@ -130,11 +129,10 @@ def finish(
     )
     metadata = checkpoints.metadata()  # Of the checkpoint that was restored.
   if "partial" in metadata:
-    print(
-      f"notice: the run stopped after step {metadata['partial']['steps']} of"
+    output.notice(
+      f"the run stopped after step {metadata['partial']['steps']} of"
       f" epoch {metadata['epoch'] + 1}; this checkpoint is not the end of that"
-      " epoch",
-      file=sys.stderr,
+      " epoch"
     )
   found, embedded = evaluator(variables)
   test = provenance.describe_test(parts, clips)
@@ -191,7 +189,7 @@ def best_on_test(
     ]
   except errors.WorkdirError as error:
     # The clips are classified already, and need no log.
-    print(f"notice: {error}; best_epoch_on_test is left out", file=sys.stderr)
+    output.notice(f"{error}; best_epoch_on_test is left out")
     return None
   if not lines:
     return None
@@ -228,13 +226,11 @@ def _warn_of_one_answer(found):
     return
   answers = matrix[:, label].sum() / len(found.labels) * 100
   clips = matrix[label].sum() / len(found.labels) * 100
-  print(
-    f"notice: {answers:.1f} % of the answers are"
+  output.notice(
+    f"{answers:.1f} % of the answers are"
     f" {str(found.class_names[label])!r}, the class of {clips:.1f} % of the"
     " clips; the model hardly separates the classes. More epochs or a lower"
-    " config.optim.base_lr may help",
-    file=sys.stderr,
-    flush=True,
+    " config.optim.base_lr may help"
   )
 
 

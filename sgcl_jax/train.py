@@ -4,7 +4,6 @@
 import contextlib
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,8 +14,8 @@ from sgcl_jax import errors, evaluate, experiment, input_pipeline, state, steps
 from sgcl_jax.devices import parallel
 from sgcl_jax.evaluation import provenance
 from sgcl_jax.runs import checkpoint, history, stop, workdir
-from sgcl_jax.terminal import wording
-from sgcl_jax.training import epoch, finetune, loop
+from sgcl_jax.terminal import output, wording
+from sgcl_jax.training import finetune, loop
 
 
 def run(
@@ -57,7 +56,8 @@ def run(
     )
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
-  epoch.print_notices([*schedule.notices(), *source.notices(clips, test_clips)])
+  for notice in (*schedule.notices(), *source.notices(clips, test_clips)):
+    output.notice(notice)
   with workdir.claim(parts.record, directory), stop.listen() as flag:
     print(
       f"{wording.count(len(clips), 'clip')} to train,"
@@ -199,7 +199,7 @@ def _restore(parts, checkpoints, metadata, start, clips):
   saved = checkpoints.metadata()
   _check_progress(parts, saved, metadata, clips)
   for change in history.describe_changes(saved):
-    print(f"notice: {change}", file=sys.stderr, flush=True)
+    output.notice(change)
   current = checkpoints.restore(start, parts.identity)
   done = saved.get("partial")
   step = saved["epoch"] * parts.source.num_steps(len(clips))

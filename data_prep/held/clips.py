@@ -269,6 +269,11 @@ def describe(
 def add_options(parser: command.Parser) -> None:
   """Declares what both commands share."""
   parser.add_argument(
+    "--out",
+    type=command.path,
+    help="directory to write (default: data/ and the name of the file)",
+  )
+  parser.add_argument(
     "--names",
     type=command.path,
     help="text file of the class names, one a line, the first for label 0"

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import command, errors, experiment, state
+from sgcl_jax import command, experiment, state
 from sgcl_jax.runs import checkpoint, files, whole, workdir
 
 MODEL = pathlib.Path(__file__).with_name("ctrgcn_ucla_joint.npz")
@@ -42,13 +42,7 @@ def pack(
   Raises:
     WorkdirError: If the run is not finished, or if its summary is damaged.
   """
-  summary = workdir.read_summary(directory)
-  if not summary:
-    raise errors.WorkdirError(
-      f"{directory} has no {workdir.SUMMARY}: its training is not finished, or"
-      " it was not evaluated: python -m sgcl_jax.main --mode=evaluate"
-      f" --workdir {directory}"
-    )
+  summary = workdir.require_summary(directory)
   parts = experiment.make(command.load_config(config))
   shapes = state.variable_shapes(parts.model, parts.clip)
   with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:

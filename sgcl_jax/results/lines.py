@@ -115,13 +115,7 @@ def describe_epochs(directory: str | os.PathLike, run: str) -> list[Line]:
 
 
 def _read_summary(directory, config):
-  summary = workdir.read_summary(directory)
-  if not summary:
-    raise errors.WorkdirError(
-      f"{directory} has no {workdir.SUMMARY}: its training is not finished, or"
-      " it was not evaluated: python -m sgcl_jax.main --mode=evaluate"
-      f" --workdir {directory}"
-    )
+  summary = workdir.require_summary(directory)
   missing = [name for name in SUMMARY_FIELDS if name not in summary]
   if missing:
     raise errors.WorkdirError(

@@ -3,7 +3,6 @@
 
 import os
 import pathlib
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,13 +57,12 @@ def read(path: str | os.PathLike) -> Embeddings:
     DataError: If it is missing or damaged.
   """
   try:
-    # np.load leaves a damaged file open.
-    with pathlib.Path(path).open("rb") as file, np.load(file) as arrays:
+    with files.open_arrays(path) as arrays:
       known = [name for name in Embeddings._fields if name in arrays.files]
       return Embeddings(**{name: arrays[name] for name in known})
   except FileNotFoundError as error:
     raise errors.DataError(f"there is no file {path}") from error
-  except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+  except files.DAMAGED_ARRAYS as error:
     raise errors.DataError(
       f"{path} is damaged or holds no embeddings ({error}); evaluate that run"
       " again with --save_embeddings"

@@ -8,12 +8,16 @@ import json
 import os
 import pathlib
 import shutil
+import zipfile
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from sgcl_jax import errors
 
 LOCK = "lock"
+DAMAGED_ARRAYS = (ValueError, TypeError, EOFError, zipfile.BadZipFile)
 # What `flock` answers where a file system has no locks.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 MOUNTS = pathlib.Path("/proc/self/mountinfo")
@@ -35,6 +39,14 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     os.replace(partial, path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_arrays(path: str | os.PathLike) -> Iterator[np.lib.npyio.NpzFile]:
+  """Opens an .npz file; a damaged one raises one of `DAMAGED_ARRAYS`."""
+  # np.load leaves a damaged file open.
+  with pathlib.Path(path).open("rb") as file, np.load(file) as arrays:
+    yield arrays
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

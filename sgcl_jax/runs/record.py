@@ -4,12 +4,12 @@
 import json
 import os
 import pathlib
-import sys
 
 import tensorboardX
 
 from sgcl_jax import errors
 from sgcl_jax.runs import files
+from sgcl_jax.terminal import output
 
 NAME = "metrics.jsonl"
 
@@ -100,10 +100,8 @@ def _truncate(workdir, step, epoch):
       steps.add(line["step"])
   missing = step - len(steps)
   if missing:
-    print(
-      f"notice: {workdir / NAME} has no line for {missing} of {step} steps:"
-      " what they logged is lost, the training is not",
-      file=sys.stderr,
-      flush=True,
+    output.notice(
+      f"{workdir / NAME} has no line for {missing} of {step} steps:"
+      " what they logged is lost, the training is not"
     )
   files.write_text(workdir / NAME, "".join(kept))

@@ -4,7 +4,6 @@
 import csv
 import os
 import pathlib
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,8 +95,7 @@ def read(path: str | os.PathLike) -> Scores:
       or if a logit is not finite; names the clip.
   """
   try:
-    # np.load leaves a damaged file open.
-    with pathlib.Path(path).open("rb") as file, np.load(file) as arrays:
+    with files.open_arrays(path) as arrays:
       # Other sources of scores have no names of the classes.
       class_names = arrays.get("class_names")
       found = Scores(*(arrays[name] for name in REQUIRED), class_names)
@@ -108,7 +106,7 @@ def read(path: str | os.PathLike) -> Scores:
       f"{path} is not a score file: it has no array {error.args[0].split()[0]},"
       f" but it needs {', '.join(REQUIRED)}"
     ) from error
-  except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+  except files.DAMAGED_ARRAYS as error:
     raise errors.DataError(
       f"{path} is damaged or not a score file (.npz): {error}"
     ) from error

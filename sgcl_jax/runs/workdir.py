@@ -6,12 +6,12 @@ import functools
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from sgcl_jax import errors
 from sgcl_jax.runs import files, stored
+from sgcl_jax.terminal import output
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
@@ -128,7 +128,7 @@ def _join(saved, found, path):
 
 @functools.cache  # Once a process: a command may read a config many times.
 def _notice(text):
-  print(f"notice: {text}", file=sys.stderr, flush=True)
+  output.notice(text)
 
 
 def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -149,6 +149,21 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
     raise errors.WorkdirError(
       f"{path} is damaged ({error}); remove it and evaluate again"
     ) from error
+
+
+def require_summary(workdir: str | os.PathLike) -> dict[str, Any]:
+  """Returns the summary of a run that was evaluated.
+
+  Raises:
+    WorkdirError: If there is none, or if it cannot be read.
+  """
+  summary = read_summary(workdir)
+  if not summary:
+    raise errors.WorkdirError(
+      f"{workdir} has no {SUMMARY}: its training is not finished, or it was not"
+      f" evaluated: python -m sgcl_jax.main --mode=evaluate --workdir {workdir}"
+    )
+  return summary
 
 
 def write_config(workdir: str | os.PathLike, record: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from ml_collections import ConfigDict
 from sgcl_jax import command, errors, experiment, input_pipeline, models, state
 from sgcl_jax.dataset import naming
 from sgcl_jax.runs import checkpoint, workdir
+from sgcl_jax.terminal import output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +91,10 @@ def load(
   if classes is None or prepared is None:
     found = _find_data(parts.source.data_dir)
     if found is None:
-      print(
-        f"notice: {directory} does not store how its clips were prepared, and"
+      output.notice(
+        f"{directory} does not store how its clips were prepared, and"
         f" {parts.source.data_dir} is no data set to read it from: the default"
-        " of the converter is assumed",
-        file=sys.stderr,
+        " of the converter is assumed"
       )
     found_classes, found_prepared = found or (None, None)
     classes = classes or found_classes
@@ -133,10 +132,9 @@ def _name_classes(path, classes, num_classes):
         " needs one line for each, in label order"
       )
   if classes is None:
-    print(
-      "notice: the names of the classes are not known; --class_names FILE sets"
-      " them, one per line in label order",
-      file=sys.stderr,
+    output.notice(
+      "the names of the classes are not known; --class_names FILE sets"
+      " them, one per line in label order"
     )
     classes = []
   return tuple(naming.fill(classes, num_classes))

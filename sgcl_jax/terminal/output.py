@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Output streams whose errors do not end the command."""
+"""Notices, and output streams whose errors do not end the command."""
 
 import io
+import sys
 from typing import Any, TextIO
 
 
@@ -39,3 +40,8 @@ def outlast(stream: TextIO, original: TextIO) -> TextIO:
     line_buffering=stream.line_buffering,
     write_through=stream.write_through,
   )
+
+
+def notice(text: object) -> None:
+  """Prints a notice to the error stream, in a line."""
+  print(f"notice: {text}", file=sys.stderr, flush=True)

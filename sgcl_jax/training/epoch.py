@@ -2,9 +2,8 @@
 """The steps of one epoch, their record and what the terminal shows of them."""
 
 import math
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tqdm
@@ -194,9 +193,3 @@ class Epoch:
     if "active_anchors" in mean:
       parts.append(f"active {mean['active_anchors'] * 100:.1f} %")
     return [*parts, f"accuracy {mean['accuracy'] * 100:.1f} %"]
-
-
-def print_notices(notices: Iterable[str]) -> None:
-  """Prints notices to the error stream, a line each."""
-  for notice in notices:
-    print(f"notice: {notice}", file=sys.stderr, flush=True)

@@ -8,7 +8,6 @@ freely.
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from jax import lax
 
 from sgcl_jax import errors, models, state
 from sgcl_jax.runs import checkpoint
+from sgcl_jax.terminal import output
 
 
 def find_classifier(
@@ -166,20 +166,16 @@ def take_backbone(
       flush=True,
     )
   elif tuple(metadata.get("classes", class_names)) != tuple(class_names):
-    print(
-      f"notice: the {theirs} classes of {origin} have other names; its"
-      " classifier is taken along with its backbone",
-      file=sys.stderr,
-      flush=True,
+    output.notice(
+      f"the {theirs} classes of {origin} have other names; its"
+      " classifier is taken along with its backbone"
     )
   for key in ("data.modality", "data.transform"):
     trained = metadata.get("inputs", {}).get(key, inputs[key])
     if trained != inputs[key]:
-      print(
-        f"notice: {origin} was trained with config.{key}={trained!r}, not"
-        f" {inputs[key]!r}: its backbone has seen other inputs",
-        file=sys.stderr,
-        flush=True,
+      output.notice(
+        f"{origin} was trained with config.{key}={trained!r}, not"
+        f" {inputs[key]!r}: its backbone has seen other inputs"
       )
   params = {**start.params, "backbone": variables.pop("params")}
   return start.replace(params=params, **variables)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sgcl_jax import evaluate, experiment, input_pipeline, state
 from sgcl_jax.runs import checkpoint, history, record, saving, stop
+from sgcl_jax.terminal import output
 from sgcl_jax.training import epoch
 
 AGAIN = "the same command goes on from here"
@@ -90,7 +91,8 @@ class Loop:
     test = self._test(current, number)
     self._save(current, epoch=number + 1)
     print(progress.describe(test), flush=True)
-    epoch.print_notices(progress.notices())
+    for notice in progress.notices():
+      output.notice(notice)
     self.flag.check(f"saved after epoch {number + 1}; {AGAIN}")
     return current
 
