@@ -11,7 +11,7 @@ from typing import Any
 
 from sgcl_jax import errors
 from sgcl_jax.runs import files, stored
-from sgcl_jax.terminal import output
+from sgcl_jax.terminal import output, wording
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
@@ -159,9 +159,12 @@ def require_summary(workdir: str | os.PathLike) -> dict[str, Any]:
   """
   summary = read_summary(workdir)
   if not summary:
+    evaluate = wording.command_line(
+      "sgcl_jax.main", "--mode=evaluate", "--workdir", str(workdir)
+    )
     raise errors.WorkdirError(
       f"{workdir} has no {SUMMARY}: its training is not finished, or it was not"
-      f" evaluated: python -m sgcl_jax.main --mode=evaluate --workdir {workdir}"
+      f" evaluated: {evaluate}"
     )
   return summary
 
