@@ -15,6 +15,7 @@ REPORT = [
   "scikit-learn>=1.6,<2",
   "threadpoolctl>=3.1,<4",
 ]
+EXPORT = ["flatbuffers>=24.3"]  # `jax.export` writes and reads with it.
 
 
 def read_version():
@@ -99,6 +100,7 @@ setuptools.setup(
     # `torch.load(weights_only=True)` (CVE-2026-24747).
     "torch": ["torch>=2.10"],
     "report": REPORT,
+    "export": EXPORT,
     # `sgcl_jax.export` to ONNX: what jax2onnx imports. jax2onnx itself asks for
     # an older Orbax, so it is installed with --no-deps (docs/EXPORT.md).
     "onnx": [
@@ -111,6 +113,7 @@ setuptools.setup(
     ],
     "test": [
       *REPORT,
+      *EXPORT,
       "hypothesis>=6.100,<7",
       "pybvh>=0.9,<1",  # Of a recipe in docs/RECIPES.md.
       "pytest>=8,<10",

@@ -5,6 +5,7 @@ python -m sgcl_jax.export --checkpoint runs/x --out model.stablehlo
 python -m sgcl_jax.export --checkpoint runs/x --out model.onnx
 """
 
+import importlib
 import json
 import logging
 import pathlib
@@ -64,10 +65,19 @@ def to_stablehlo(model: Any) -> bytes:
 
   Args:
     model: A `frozen.Frozen`.
+
+  Raises:
+    ConfigError: If flatbuffers is not installed.
   """
   import jax
   from jax import export
 
+  try:
+    importlib.import_module("flatbuffers")
+  except ImportError as error:
+    raise errors.ConfigError(
+      f'{error}: jax.export needs it; run: pip install -e ".[export]"'
+    ) from error
   clips, frames = export.symbolic_shape("clips, frames")
   exported = export.export(jax.jit(_make_function(model)), platforms=PLATFORMS)(
     *_make_shapes(model, clips, frames)

@@ -158,6 +158,16 @@ def test_mistakes(call_main, args, message):
   assert len(done.stderr.splitlines()) == 1
 
 
+def test_stablehlo_without_flatbuffers(
+  tiny_run, tmp_path, call_main, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, "flatbuffers", None)
+  out = tmp_path / "m.stablehlo"
+  done = call_main(export.main, "--checkpoint", tiny_run, "--out", out)
+  assert done.returncode == 1 and not out.exists()
+  assert 'run: pip install -e ".[export]"' in done.stderr.splitlines()[-1]
+
+
 def test_onnx_without_its_packages(tiny_run, tmp_path, call_main, monkeypatch):
   monkeypatch.setitem(sys.modules, "jax2onnx", None)
   args = ["--checkpoint", tiny_run, "--out", tmp_path / "m.onnx"]
