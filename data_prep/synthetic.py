@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthetic actions of a kinematic body as NTU-named raw `.skeleton` files.
 
-Classes differ by how joints move, not by where they are on average: postures
-are drawn alike for all of them, and every motion swings about its posture.
+The twelve actions differ by how joints move, not by where they are on average:
+postures are drawn alike for all of them, and every motion swings about its
+posture. Classes 13 to 120 are the same actions in other manners: leaning or
+turned, and faster.
 """
 
 import os
@@ -86,6 +88,13 @@ def _motions(phase, side):
 
 
 ACTIONS: tuple[str, ...] = tuple(_motions(np.zeros(1), 0))
+# How an action is done: (tempo, axis of the spine, angle about it in rad).
+_MANNERS = [
+  (tempo, axis, angle)
+  for axis, angle in ((_X, 0.0), (_X, 0.5), (_X, -0.5), (_Y, 0.7), (_Y, -0.7))
+  for tempo in (1.0, 1.8)
+]
+MAX_CLASSES = len(ACTIONS) * len(_MANNERS)
 
 # Kinect's file: joints in metres, then in pixels of the depth and the colour
 # picture, no orientation, state "tracked".
@@ -175,7 +184,7 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   match = skeleton_file.NAME.fullmatch(name)
   numbers = [int(number) for number in match.groups()] if match else [0] * 5
   _, camera, performer, _, action = numbers
-  if camera not in CAMERA_YAW or not 1 <= action <= len(ACTIONS):
+  if camera not in CAMERA_YAW or not 1 <= action <= MAX_CLASSES:
     raise ValueError(f"{name}: no synthetic clip is called so")
   rng = np.random.default_rng([seed, *numbers])
   # A performer keeps his body and his preferred hand in all his clips.
@@ -184,17 +193,21 @@ def clip(name: str, *, seed: int, noise: bool = True) -> np.ndarray:
   side = int((own.uniform() < 0.7) == (rng.uniform() < 0.7))
 
   num_frames = rng.integers(40, 91)
+  manner, motion = divmod(action - 1, len(ACTIONS))
+  tempo, lean_axis, lean = _MANNERS[manner]
   time = np.linspace(0, 1, num_frames)
   warp = 0.02 * np.sin(2 * np.pi * (time + rng.uniform()))
-  phase = 2 * np.pi * (rng.uniform() + rng.uniform(2.2, 3.2) * (time + warp))
+  shift, cycles = rng.uniform(), tempo * rng.uniform(2.2, 3.2)
+  phase = 2 * np.pi * (shift + cycles * (time + warp))
   start, end = rng.uniform(-0.05, 0.08), 1 - rng.uniform(-0.05, 0.08)
   envelope = np.clip(np.minimum(time - start, end - time) / 0.06, 0, 1)
   amplitude = rng.uniform(0.55, 0.85) * envelope
 
-  motions = _motions(phase, side)[ACTIONS[action - 1]]
+  motions = _motions(phase, side)[ACTIONS[motion]]
   persons = []
   for bones, channels in zip(bodies, motions, strict=False):
     angles = _posture(rng) + _sway(rng, time)
+    angles[:, SPINE, lean_axis] += lean
     for (joint, axis), wave in channels.items():
       angles[:, joint, axis] += amplitude * wave
     persons.append(_forward_kinematics(angles, bones))
@@ -263,7 +276,7 @@ def write(
   Args:
     out: Directory that does not exist yet or is empty.
     seed: The same seed gives the same bytes.
-    num_classes: The first so many of `ACTIONS`.
+    num_classes: The first so many; up to twelve are those of `ACTIONS`.
     clips_per_class: By default 100 of X-Sub's training subjects and 30 others.
     performers: Their numbers, used in turn.
 
@@ -275,9 +288,9 @@ def write(
     ConfigError: A number is out of range.
   """
   out = pathlib.Path(out).resolve()
-  if not 1 <= num_classes <= len(ACTIONS) or clips_per_class < 1 or seed < 0:
+  if not 1 <= num_classes <= MAX_CLASSES or clips_per_class < 1 or seed < 0:
     raise errors.ConfigError(
-      f"num_classes must be 1 to {len(ACTIONS)}, clips_per_class at least 1 and"
+      f"num_classes must be 1 to {MAX_CLASSES}, clips_per_class at least 1 and"
       f" seed at least 0, not {num_classes}, {clips_per_class} and {seed}"
     )
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -310,10 +323,13 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--clips_per_class", type=int, default=130)
   args = parser.parse_args(argv)
   written = write(**vars(args))
+  converter = (
+    "data_prep.ntu60" if args.num_classes <= 60 else "data_prep.ntu120"
+  )
   print(
     f"Wrote {wording.count(len(written), 'clip')} of"
     f" {wording.count(args.num_classes, 'action')} to {args.out}; next: "
-    + wording.command_line("data_prep.ntu60", "--raw", str(args.out))
+    + wording.command_line(converter, "--raw", str(args.out))
     + " --out data/synthetic"
   )
 

@@ -205,15 +205,36 @@ def test_last_line_names_the_next_command(tmp_path, capsys):
   assert len(list(out.iterdir())) == 3
 
 
+def test_more_than_sixty_classes_are_converted_as_ntu120(tmp_path, capsys):
+  out = tmp_path / "raw"
+  synthetic.main(["--out", str(out), "--num_classes=61", "--clips_per_class=1"])
+  assert f"data_prep.ntu120 --raw {out}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
-  "name", ["S001C001P001", "S001C004P001R001A001", "S001C001P001R001A013"]
+  "name", ["S001C001P001", "S001C004P001R001A001", "S001C001P001R001A121"]
 )
 def test_an_unknown_clip_is_refused(name):
   with pytest.raises(ValueError, match=name):
     synthetic.clip(name, seed=0)
 
 
-@pytest.mark.parametrize("arguments", [{"num_classes": 13}, {"seed": -1}])
+@pytest.mark.parametrize("arguments", [{"num_classes": 121}, {"seed": -1}])
 def test_numbers_out_of_range_are_refused(arguments, tmp_path):
-  with pytest.raises(ValueError, match="num_classes must be 1 to 12"):
+  with pytest.raises(ValueError, match="num_classes must be 1 to 120"):
     synthetic.write(tmp_path / "raw", **({"seed": 0} | arguments))
+
+
+def test_further_classes_are_the_actions_in_other_manners():
+  def pose(action):
+    """The mean pose [V, 3] over clips, person and camera set aside."""
+    name = "S001C001P001R{:03d}A{:03d}"
+    clips = (
+      synthetic.clip(name.format(number, action), seed=0, noise=False)[:, 0]
+      for number in range(1, 9)
+    )
+    return np.mean([(c - c[:, :1]).mean(axis=0) for c in clips], axis=0)
+
+  upright, back, forwards = pose(7), pose(7 + 24), pose(7 + 48)
+  neck_z = [joints[synthetic.NECK, 2] for joints in (forwards, upright, back)]
+  assert neck_z[0] < neck_z[1] - 0.1 < neck_z[1] + 0.1 < neck_z[2]
