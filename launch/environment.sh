@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Sourced by the other scripts: goes to the project's root, makes .venv if it is
 # not there, and installs the project, with the extra $1 if it is given.
 # PYTHON=... chooses the interpreter.
@@ -27,7 +28,7 @@ preload_jemalloc() {
 # large batches of NTU RGB+D.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 find_python() {
   local candidate

@@ -5,5 +5,5 @@
 # --help. The same command goes on where it stopped.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
-install_project
+install_project ""
 exec .venv/bin/python -m sgcl_jax.launching.four_streams "$@"

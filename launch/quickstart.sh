@@ -9,7 +9,7 @@ if [ $# -gt 0 ]; then
   exit 1
 fi
 source "$(dirname "$0")/environment.sh"
-install_project
+install_project ""
 python=.venv/bin/python
 
 if [ ! -d data/quickstart ]; then
