@@ -245,10 +245,15 @@ def custom(config: ConfigDict, split: str, modality: str) -> None:
   config.num_classes = config_dict.placeholder(int)
   config.num_persons = config_dict.placeholder(int)
   config.skeleton = config_dict.placeholder(str)
-  config.data.prepare = "python -m data_prep.custom --raw DIR --layout FILE"
-  if split == "all":  # Otherwise one of NTU RGB+D in 2D (docs/HELD_DATA.md).
+  if split == "all":
     config.data.train_split = "train"
     config.data.test_split = "test"
+    config.data.prepare = (
+      "python -m data_prep.custom --raw DIR --layout FILE (or data_prep.pyskl"
+      " or data_prep.ctrgcn_npz --raw FILE)"
+    )
+  else:  # A protocol of NTU RGB+D in 2D (docs/HELD_DATA.md).
+    config.data.prepare = "python -m data_prep.pyskl --raw FILE"
   config.data.transform = "whole"
   config.contrast.temperature = 0.8  # Ours.
 

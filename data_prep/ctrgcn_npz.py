@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-from data_prep import records, tfrecord
+from data_prep import records, tfrecord, walk
 from data_prep.held import clips, npz, summary
 from data_prep.ntu import actors, align, raw_set, skeleton_file
 from sgcl_jax import command, errors, skeletons
@@ -58,6 +58,7 @@ def convert(raw: pathlib.Path, out: pathlib.Path, options: Options) -> None:
     DataError: The file or a clip is not usable, or `out` is taken; nothing is
       written.
   """
+  walk.check_raw(raw, "an .npz file")
   records.check_out(out, options.overwrite)
   with contextlib.closing(npz.Reader(raw)) as reader:
     num_classes = _check_shapes(reader)

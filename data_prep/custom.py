@@ -14,6 +14,7 @@ from data_prep import problems, records, tfrecord
 from data_prep.clips import absent, labels, like, reader, segments, summary
 from sgcl_jax import command, errors, skeletons
 from sgcl_jax.dataset import naming
+from sgcl_jax.terminal import wording
 
 
 def convert(
@@ -39,9 +40,11 @@ def convert(
   Raises:
     DataError: Clips are broken or missing, or `out` is taken.
   """
+  reader.check_raw(raw)
   records.check_out(out, overwrite)
   found = reader.read_all(raw, options)
   if num_persons is not None:
+    _refuse_unlabelled(raw, found)
     _drop_crowds(found, num_persons)
   if found.problems and not (skip_broken and found.clips):
     remedy = "--skip_broken converts the others and lists all broken ones in"
@@ -194,6 +197,19 @@ def _count(least):
     return int(text)
 
   return parse
+
+
+def _refuse_unlabelled(raw, found):
+  """Refuses recordings for which `predict` is the right command."""
+  if found.clips or found.num_unlabelled < len(found.problems):
+    return
+  answer = wording.command_line(
+    "sgcl_jax.predict", "--checkpoint", "RUN", str(raw)
+  )
+  raise errors.DataError(
+    f"no clip of {raw} has a label: there is nothing to convert. For answers, a"
+    f" run on the set of --like reads the files as they are: {answer}"
+  )
 
 
 def _drop_crowds(found, num_persons):

@@ -144,6 +144,7 @@ def convert(
   Raises:
     DataError: Raw files are broken or missing, or `out` is taken.
   """
+  ucla_files.find_source(raw)  # Refuses a misspelt --raw first.
   records.check_out(out, overwrite)
   passed = collections.Counter()
   pairs = read_clips(raw, passed)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import records, tfrecord
+from data_prep import records, tfrecord, walk
 from data_prep.clips import reader
 from data_prep.held import annotations, clips, summary
 from data_prep.ntu import raw_set
@@ -97,6 +97,7 @@ def convert(raw: pathlib.Path, out: pathlib.Path, options: Options) -> None:
     DataError: The file or a clip is not usable, or `out` is taken; nothing is
       written.
   """
+  walk.check_raw(raw, "a .pkl file")
   records.check_out(out, options.overwrite)
   gib = raw.stat().st_size / 2**30 if raw.is_file() else 0.0
   if gib > 1:

@@ -134,8 +134,8 @@ def write_dataset(
   Raises:
     DataError: `out` is taken, or a clip does not fit the description.
   """
-  out = pathlib.Path(os.path.realpath(out))
   check_out(out, overwrite)
+  shown, out = out, pathlib.Path(os.path.realpath(out))
   checked = _check_clips(clips, len(about.class_names), about.shape)
   made = make_parents(out)
   partial = out.with_name(f".{out.name}.incomplete-{os.getpid()}")
@@ -143,7 +143,7 @@ def write_dataset(
     partial.mkdir()
     shards = _write_shards(partial, checked, shard_bytes)
     if not shards:
-      raise errors.DataError(f"there is no clip to write to {out}")
+      raise errors.DataError(f"there is no clip to write to {shown}")
     if report is not None:
       files.write_json(partial / problems.REPORT, report)
     finish(partial, out, shards, about, overwrite=overwrite)

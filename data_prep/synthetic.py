@@ -287,7 +287,7 @@ def write(
     DataError: `out` is a file or holds files.
     ConfigError: A number is out of range.
   """
-  out = pathlib.Path(out).resolve()
+  shown, out = out, pathlib.Path(out).resolve()
   if not 1 <= num_classes <= MAX_CLASSES or clips_per_class < 1 or seed < 0:
     raise errors.ConfigError(
       f"num_classes must be 1 to {MAX_CLASSES}, clips_per_class at least 1 and"
@@ -295,7 +295,7 @@ def write(
     )
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise errors.DataError(
-      f"{out}: exists and is not empty; remove it or choose another --out"
+      f"{shown}: exists and is not empty; remove it or choose another --out"
     )
   clip_names = names(num_classes, clips_per_class, performers)
   out.parent.mkdir(parents=True, exist_ok=True)

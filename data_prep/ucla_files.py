@@ -32,11 +32,7 @@ def find_source(raw: pathlib.Path) -> pathlib.Path:
     # Unpacked files beside the archive are the same clips.
     archives = [raw / name for name in (ARCHIVE, ZIP) if (raw / name).is_file()]
     return archives[0] if archives else raw
-  if not raw.exists():
-    raise errors.DataError(
-      f"{raw} does not exist: pass {ARCHIVE}, or the directory it unpacks to, "
-      "as --raw"
-    )
+  walk.check_raw(raw, f"{ARCHIVE}, or the directory it unpacks to")
   if not raw.is_file() or not raw.name.lower().endswith((".tar.xz", ".zip")):
     raise errors.DataError(
       f"{raw} is not {ARCHIVE} or {ZIP}: unpack it, and pass the directory as"

@@ -2,11 +2,31 @@
 """Which files a converter takes below `--raw`, and which it passes over."""
 
 import collections
+import difflib
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
+from sgcl_jax import errors
 from sgcl_jax.terminal import wording
+
+
+def check_raw(raw: pathlib.Path, wanted: str) -> None:
+  """Refuses a path where nothing is; suggests a near name beside it.
+
+  Args:
+    raw: Value of `--raw`.
+    wanted: What it should be, for the message.
+
+  Raises:
+    DataError: Nothing is there.
+  """
+  if raw.exists():
+    return
+  beside = os.listdir(raw.parent) if raw.parent.is_dir() else []
+  close = difflib.get_close_matches(raw.name, sorted(beside), n=1)
+  hint = f"did you mean {raw.with_name(close[0])}? " if close else ""
+  raise errors.DataError(f"{raw} does not exist: {hint}--raw is {wanted}")
 
 
 def files(

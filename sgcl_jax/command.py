@@ -33,7 +33,7 @@ RESUMABLE = "interrupted; the same command goes on from here"
 # Remedies for too little memory, without and with a config.
 MORE_MEMORY = "free some memory, or use a machine that has more"
 LESS_MEMORY = (
-  "lower config.batch_size or config.eval_batch_size, or set"
+  "lower --config.batch_size or --config.eval_batch_size, or set"
   " --config.model.remat=true"
 )
 

@@ -134,7 +134,8 @@ def load(
   Raises:
     ConfigError: If the weights or the preset do not fit the paths.
     WorkdirError: If a directory holds no run.
-    DataError: If a file is unusable or does not match the first one.
+    DataError: If a file is unusable, does not match the first one, or holds
+      the scores of an earlier one.
   """
   located = [_locate(path) for path in paths]
   if preset is None:
@@ -148,6 +149,8 @@ def load(
     found = scores.read(path)
     if parts:
       found = scores.join(parts[0].scores, found, (parts[0].path, path))
+    for part in parts:
+      scores.check_other(part.scores, found, (part.path, path))
     parts.append(Part(path, stream, float(weight), found))
     if _are_probabilities(found.logits):
       output.notice(

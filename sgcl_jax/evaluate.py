@@ -230,7 +230,7 @@ def _warn_of_one_answer(found):
     f"{answers:.1f} % of the answers are"
     f" {str(found.class_names[label])!r}, the class of {clips:.1f} % of the"
     " clips; the model hardly separates the classes. More epochs or a lower"
-    " config.optim.base_lr may help"
+    " --config.optim.base_lr may help"
   )
 
 
@@ -252,5 +252,5 @@ def _check_finite(found, clips):
     )
   raise errors.TrainingError(
     f"{message}: the weights have diverged, or config.model.dtype is too narrow"
-    " for them. A lower config.optim.base_lr or another dtype may help"
+    " for them. A lower --config.optim.base_lr or another dtype may help"
   )

@@ -205,7 +205,7 @@ def find_temperature(config: ConfigDict) -> float:
     raise errors.ConfigError(
       f"config.contrast.temperatures has no {stream} (split and modality); it"
       f" has {', '.join(temperatures)}. Set"
-      " config.contrast.temperature for another stream"
+      " --config.contrast.temperature for another stream"
     )
   return temperatures[stream]
 

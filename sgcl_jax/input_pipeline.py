@@ -157,8 +157,8 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   info = data_files.open_builder(data_dir).info
   if "layout" not in (info.metadata or {}):
     raise errors.DataError(
-      f"{data_dir} names no joint layout: set config.skeleton,"
-      " config.num_classes and config.num_persons"
+      f"{data_dir} names no joint layout: set --config.skeleton,"
+      " --config.num_classes and --config.num_persons"
     )
   return {
     "num_classes": info.features["label"].num_classes,

@@ -109,10 +109,10 @@ class Sgd:
     """Returns what may help a training that diverges, as a subject."""
     clip = "The option start=stable, which clips the gradient,"
     if self.clip_norm is not None:
-      clip = f"A config.optim.clip_norm below {self.clip_norm:g},"
+      clip = f"A --config.optim.clip_norm below {self.clip_norm:g},"
     return (
-      f"{clip} a lower config.optim.base_lr or a longer"
-      " config.optim.warmup_epochs"
+      f"{clip} a lower --config.optim.base_lr or a"
+      " longer --config.optim.warmup_epochs"
     )
 
   def follow(

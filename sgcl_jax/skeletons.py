@@ -2,6 +2,7 @@
 """Joints, bones and adjacency of each skeleton layout."""
 
 import dataclasses
+import difflib
 import json
 import os
 
@@ -134,6 +135,7 @@ def _build(name):
 
 
 LAYOUTS = {name: _build(name) for name in layouts.LAYOUTS}
+NAMES = (*LAYOUTS, *layouts.ALIASES)
 NTU, UCLA = LAYOUTS["ntu"], LAYOUTS["ucla"]
 
 
@@ -164,9 +166,9 @@ def parse(text: str, source: str) -> Skeleton:
 def _parse(content):
   if isinstance(content, dict) and "base" in content:
     base = content["base"]
-    if base not in (*LAYOUTS, *layouts.ALIASES):
+    if not isinstance(base, str) or base not in NAMES:
       raise errors.ConfigError(
-        f"base is {base!r}, not one of {', '.join(LAYOUTS)}"
+        f"base is {base!r}{_suggest(base)}; known: {', '.join(NAMES)}"
       )
     rest = {key: value for key, value in content.items() if key != "base"}
     if "joints" in rest:
@@ -209,11 +211,15 @@ def get(skeleton: str | Skeleton) -> Skeleton:
     return parse(skeleton, "config.skeleton")
   if skeleton.endswith(".json"):
     return read(skeleton)
-  name = layouts.ALIASES.get(skeleton, skeleton)
-  if name not in LAYOUTS:
+  if skeleton not in NAMES:
     raise errors.ConfigError(
-      f"unknown skeleton {skeleton!r}; known:"
-      f" {', '.join((*LAYOUTS, *layouts.ALIASES))}, or the path of a layout"
-      " file *.json"
+      f"unknown skeleton {skeleton!r}{_suggest(skeleton)}; known:"
+      f" {', '.join(NAMES)}, or the path of a layout file *.json"
     )
-  return LAYOUTS[name]
+  return LAYOUTS[layouts.ALIASES.get(skeleton, skeleton)]
+
+
+def _suggest(name):
+  """Returns `, perhaps ... is meant`, nothing without a near name."""
+  close = difflib.get_close_matches(str(name).lower(), NAMES, n=1)
+  return f", perhaps {close[0]} is meant" if close else ""

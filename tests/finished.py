@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import command
+from sgcl_jax import command, modalities
 from sgcl_jax.launching import series
 from sgcl_jax.runs import scores, workdir
 from sgcl_jax.settings import fields
@@ -23,13 +23,15 @@ def write(
 
   Args:
     directory: Workdir.
-    config: Config of the run; its seed changes the logits.
+    config: Config of the run; its seed and stream change the logits.
     right: Clips that are classified correctly.
     **summary: Fields of the summary to set.
   """
   record = config.copy_and_resolve_references().to_dict()
   labels = np.arange(NUM_CLIPS, dtype=np.int32) % 10
-  logits = np.random.default_rng(config.seed).normal(size=(NUM_CLIPS, 10))
+  stream = modalities.NAMES.index(config.data.modality)
+  rng = np.random.default_rng([config.seed, stream])
+  logits = rng.normal(size=(NUM_CLIPS, 10))
   answers = labels + (np.arange(NUM_CLIPS) >= right)
   logits[np.arange(NUM_CLIPS), answers % 10] += 9
   names = np.array([f"clip_{i:02}" for i in range(NUM_CLIPS)])

@@ -169,14 +169,16 @@ def test_streams_by_config_by_name_and_by_order(call, write, tmp_path):
   parts = ensemble.load([run, write("a_joint", 1)], "2s")
   assert [part.stream for part in parts] == ["bone", "joint"]
   parts = ensemble.load(
-    [write(f"a_{s}", 1) for s in reversed(modalities.NAMES)], "4s"
+    [write(f"a_{s}", i) for i, s in enumerate(reversed(modalities.NAMES))],
+    "4s",
   )
   assert [part.weight for part in parts] == [0.4, 0.4, 0.6, 0.6]
   # InfoGCN's authors fuse several k of one stream.
-  paths = [write("k1_bone"), write("k8_bone"), write("k1_bone_motion")]
+  names = "k1_bone", "k8_bone", "k1_bone_motion"
+  paths = [write(name, seed) for seed, name in enumerate(names)]
   parts = ensemble.load(paths, "infogcn")
   assert [part.weight for part in parts] == [1.5, 1.5, 1]
-  result = call("--preset", "2s", "--scores", write("x"), write("y_bone"))
+  result = call("--preset", "2s", "--scores", write("x", 3), write("y_bone"))
   assert "by the order of the files: joint, bone" in result.stdout
 
 
@@ -202,6 +204,18 @@ def test_options_that_do_not_fit(call, write, options, names, message):
   result = call(*options, *(("--scores", *paths) if paths else ()))
   assert result.returncode == 1 and result.stdout == ""
   assert message in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_the_same_scores_twice_are_refused(call, write):
+  """A file that is named twice, and a copy of one."""
+  paths = write("a_joint"), write("a_joint"), write("copy")
+  for name, message in (
+    (paths[1], "a_joint.npz is given twice: name another one"),
+    (paths[2], f"copy.npz holds the same scores as {paths[0]}: name another"),
+  ):
+    result = call("--weights", 1, 1, "--scores", paths[0], name)
+    assert result.returncode == 1 and message in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_other_clips_are_refused(call, write):

@@ -109,7 +109,9 @@ def test_get():
   assert skeletons.get("ntu") is skeletons.get("kinect25") is skeletons.NTU
   assert skeletons.get("ucla") is skeletons.get("kinect20") is skeletons.UCLA
   assert skeletons.get(skeletons.UCLA) is skeletons.UCLA
-  with pytest.raises(ValueError, match="unknown skeleton 'coco'; known: ntu"):
+  with pytest.raises(
+    ValueError, match="'coco', perhaps coco17 is meant; known: ntu"
+  ):
     skeletons.get("coco")
   with pytest.raises(ValueError, match="azure32, kinect25, kinect20, or the"):
     skeletons.get("layout.txt")
@@ -253,8 +255,11 @@ def test_a_base_without_some_joints():
     ({"name": ["arm"]}, r"name holds \['arm'\], which is no name"),
     ({"name": " "}, "name holds ' '"),
     ({"base": "coco17"}, "joints and base exclude each other"),
-    ({"base": "coco", "joints": ...}, "base is 'coco', not one of ntu"),
-    ({"base": ["coco17"], "joints": ...}, r"base is \['coco17'\], not one"),
+    (
+      {"base": "coco", "joints": ...},
+      "base is 'coco', perhaps coco17 is meant; known: ntu",
+    ),
+    ({"base": ["coco17"], "joints": ...}, r"base is \['coco17'\], perha"),
     ({"keep": ["elbow"]}, "'shoulder' in center is not one of the joints that"),
     ({"root": ["hand", "wrist"]}, "root holds .*, which is no name"),
     ({"computed": ["neck"]}, "computed is .*, not an object"),

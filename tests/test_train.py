@@ -549,7 +549,7 @@ def test_the_released_contrast(tmp_path, tiny):
     ("contrast.cold_start", "wait", "'wait' must be one of skip, partial"),
     ("data.modality", "speed", "modality='speed' must be one of joint, bone"),
     ("data.transform", "coco", "transform='coco' must be one of ntu, ucla"),
-    ("skeleton", "coco", "unknown skeleton 'coco'; known: ntu, ucla"),
+    ("skeleton", "coc", "unknown skeleton 'coc', perhaps"),
     ("backbone", "stgcn", "unknown backbone 'stgcn'"),
     ("backbone", "tests.tiny:make", "unknown backbone 'tests.tiny:make'"),
     (

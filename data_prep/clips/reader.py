@@ -86,11 +86,13 @@ class Found:
     clips: Sorted by name.
     problems: A line for each broken file.
     passed: Files that were passed over, by kind.
+    num_unlabelled: Clips among the problems that have no label.
   """
 
   clips: list[Clip]
   problems: list[str]
   passed: collections.Counter
+  num_unlabelled: int = 0
 
 
 def read_clip(path: pathlib.Path, options: Options) -> Clip:
@@ -188,6 +190,13 @@ def prepare(
   return skeleton, tuple(notes)
 
 
+def check_raw(raw: pathlib.Path) -> None:
+  """Raises DataError if a path is not a directory, which clips are read of."""
+  walk.check_raw(raw, "the directory of the clips")
+  if not raw.is_dir():
+    raise errors.DataError(f"{raw} is no directory: pass that of the clips")
+
+
 def read_all(raw: pathlib.Path, options: Options) -> Found:
   """Reads all clips below a directory.
 
@@ -198,8 +207,7 @@ def read_all(raw: pathlib.Path, options: Options) -> Found:
   Raises:
     DataError: There is no file.
   """
-  if not raw.is_dir():
-    raise errors.DataError(f"{raw} is no directory: pass that of the clips")
+  check_raw(raw)
   found = Found([], [], collections.Counter())
   paths = [*walk.files(raw, clip_file.SUFFIXES, found.passed)]
   first = {}  # Name -> its first file.
@@ -242,6 +250,7 @@ def _add_clips(found, path, name, content, options):
   for clip_name, part in parts.items():
     try:
       own = content if part is None else part.cut(name, content)
+      found.num_unlabelled += "label" not in own
       found.clips.append(make_clip(clip_name, own, options))
     except errors.DataError as error:
       where = wording.show(path)

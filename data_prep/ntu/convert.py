@@ -16,9 +16,10 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 
-from data_prep import problems, records
+from data_prep import problems, records, walk
 from data_prep.ntu import (
   actors,
+  raw_files,
   raw_set,
   report,
   shards,
@@ -71,8 +72,11 @@ def convert(
     DataError: There is nothing to convert, or `out` is taken. Also if files are
       broken, after the others have been converted.
   """
-  out = pathlib.Path(os.path.realpath(out))
+  # A misspelt --raw is named first: it cannot be put right by another --out.
+  for raw in raws:
+    walk.check_raw(raw, raw_files.WANTED)
   records.check_out(out, options.overwrite)
+  shown, out = out, pathlib.Path(os.path.realpath(out))
   found = raw_set.find(wanted, raws)
   if options.lone_person is None:
     options = dataclasses.replace(options, lone_person=wanted.lone_person)
@@ -91,10 +95,10 @@ def convert(
     )
     shutil.rmtree(work)
   config = _next_config(wanted, content, options.alignment)
-  report.show(wanted, content, out, config)
+  report.show(wanted, content, shown, config)
   if content["broken"]:
-    details = f", see {out / problems.REPORT}"
-    report.refuse(content["broken"], f"the others are in {out}", details)
+    details = f", see {shown / problems.REPORT}"
+    report.refuse(content["broken"], f"the others are in {shown}", details)
 
 
 def main(wanted: raw_set.RawSet, argv: Sequence[str] | None = None) -> None:

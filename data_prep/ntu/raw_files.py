@@ -19,6 +19,8 @@ from sgcl_jax.dataset import regular_file
 from sgcl_jax.terminal import wording
 
 SUFFIX = ".skeleton"
+# What --raw is, for messages.
+WANTED = f"the directory of the {SUFFIX} files, or their .zip archive"
 # The longest files of the sets have a few MB.
 MOST_BYTES = 2**26
 
@@ -64,11 +66,7 @@ def find(
     DataError: A path is neither, or an archive cannot be listed.
   """
   for raw in raws:
-    if not raw.exists():
-      raise errors.DataError(
-        f"{raw} does not exist: pass the directory of the {SUFFIX} files, or"
-        " their .zip archive, as --raw"
-      )
+    walk.check_raw(raw, WANTED)
     # Absolute: a resumed conversion may spell the same path in another way.
     root = pathlib.Path(os.path.abspath(raw))
     for path in walk.files(root, (SUFFIX, ".zip"), passed):

@@ -128,6 +128,7 @@ def check_rows(
       f" training{limit}, the bank will hold"
       f" {wording.count(rows[label], 'row')} of it and {others} of other"
       f" classes, but {positives} and {negatives} are needed ({asked}). Lower"
-      " these numbers of config.contrast, train longer, or set"
+      " these numbers (--config.contrast.num_hard_positives and others), train"
+      " longer, or set"
       " --config.contrast.cold_start=partial"
     )

@@ -135,14 +135,15 @@ def _check_negatives(settings):
   if draws_instances and not draws(settings).num_negatives:
     raise errors.ConfigError(
       f"config.contrast.negatives={settings.negatives} draws none: set"
-      " num_hard_negatives or num_random_negatives of config.contrast above 0"
+      " --config.contrast.num_hard_negatives or"
+      " --config.contrast.num_random_negatives above 0"
     )
   counts = settings.num_hard_negatives, settings.num_random_negatives
   if settings.negatives == "random" and counts[0] != counts[1]:
     raise errors.ConfigError(
       "config.contrast.negatives=random draws num_hard_negatives rows: set"
-      f" num_hard_negatives={counts[0]} and num_random_negatives={counts[1]} of"
-      " config.contrast to the same number"
+      f" --config.contrast.num_random_negatives={counts[0]} (it is {counts[1]})"
+      " as well"
     )
 
 

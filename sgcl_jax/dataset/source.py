@@ -63,7 +63,7 @@ class Source:
       raise errors.TrainingError(
         f"{wording.count(num_clips, 'clip')}, each drawn"
         f" {wording.count(self.repeats, 'time')} in an epoch, do not fill one"
-        f" batch of {self.batch_size}; lower config.batch_size"
+        f" batch of {self.batch_size}; lower --config.batch_size"
       )
     return steps
 
@@ -82,8 +82,8 @@ class Source:
     if 10 * dropped > total:
       found.append(
         f"each epoch drops {dropped} of {total} clips, the rest that fills no"
-        f" batch of {self.batch_size}: lower config.batch_size or raise"
-        " config.data.repeats"
+        f" batch of {self.batch_size}: lower --config.batch_size or raise"
+        " --config.data.repeats"
       )
     for clips, split in ((train, self.train_split), (test, self.test_split)):
       missing = set(range(self.num_classes)) - set(clips.labels.tolist())
@@ -100,7 +100,7 @@ class Source:
       clips = input_pipeline.load(self.data_dir, getattr(self, key))
       self._check(clips)
     except errors.DataError as error:
-      keys = f"config.data.dir or config.data.{key}"
+      keys = f"--config.data.dir or --config.data.{key}"
       raise _with_remedy(error, self.prepare, self.data_dir, keys) from error
     self._check_classes(clips)
     return clips
@@ -132,13 +132,13 @@ class Source:
         f"{self.data_dir} has"
         f" {wording.count(len(clips.class_names), 'class')}, the config"
         f" num_classes={self.num_classes}: use the config of that data set, or"
-        " name another config.data.dir"
+        " name another --config.data.dir"
       )
     if clips.labels.max() >= self.num_classes:
       raise errors.DataError(
         f"{self.data_dir} has label {clips.labels.max()}, the config only"
         f" num_classes={self.num_classes}: use the config of that data set, or"
-        " name another config.data.dir"
+        " name another --config.data.dir"
       )
 
 
@@ -155,7 +155,7 @@ def describe(data_dir: str, prepare: str) -> dict[str, Any]:
   try:
     return input_pipeline.describe(data_dir)
   except errors.DataError as error:
-    raise _with_remedy(error, prepare, data_dir, "config.data.dir") from error
+    raise _with_remedy(error, prepare, data_dir, "--config.data.dir") from error
 
 
 def _dimensions(clips):

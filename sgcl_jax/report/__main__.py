@@ -84,7 +84,7 @@ def _run(args):
   baseline = None
   if args.baseline:
     baseline = runs.load(args.baseline, args.data)
-    runs.check_same_clips(run, baseline)
+    runs.check_comparable(run, baseline)
   parts, numbers = sections.make(run, baseline, args.anchor, args.classes)
   page.write(out, content.describe(run), parts)
   print(f"report: {out / page.PAGE}")

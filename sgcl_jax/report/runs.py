@@ -70,12 +70,17 @@ def load(directory: str | os.PathLike, data_dir: str | None = None) -> Run:
   )
 
 
-def check_same_clips(ours: Run, theirs: Run) -> None:
-  """Raises DataError if two runs were not evaluated on the same clips."""
+def check_comparable(ours: Run, theirs: Run) -> None:
+  """Refuses to compare a run with itself, or with one of other clips.
+
+  Raises:
+    DataError: If the scores are equal, or those of other clips.
+  """
   paths = tuple(
     str(scores.find_path(run.directory, run.config)) for run in (ours, theirs)
   )
   joined = scores.join(ours.scores, theirs.scores, paths)
+  scores.check_other(ours.scores, joined, paths)
   if list(joined.names) != list(theirs.scores.names):
     raise errors.DataError(f"{paths[1]} is not in the order of {paths[0]}")
 

@@ -71,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _describe(path):
+  if not path.exists():
+    raise errors.DataError(
+      f"there is no file {path}: `add` makes it, or name another --csv"
+    )
   found = store.read(path)
   if not found.runs:
     raise errors.DataError(f"{path} holds no runs: add some")

@@ -49,10 +49,10 @@ class Checkpoints:
       ConfigError: If Orbax could not read checkpoints from such a path.
     """
     paths.check_workdir(workdir)
-    self.path = pathlib.Path(workdir).absolute() / "checkpoints"
+    self.path = pathlib.Path(workdir) / "checkpoints"
     self._metadata = None  # Of the checkpoint that was read last.
     self._manager = ocp.CheckpointManager(
-      self.path,
+      self.path.absolute(),
       options=ocp.CheckpointManagerOptions(
         max_to_keep=2,
         keep_period=keep_every_steps,

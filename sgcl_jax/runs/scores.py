@@ -191,3 +191,22 @@ def join(first: Scores, other: Scores, paths: tuple[str, str]) -> Scores:
       f" {joined.labels[i]} in {paths[1]}; {len(wrong)} labels differ in all"
     )
   return joined
+
+
+def check_other(first: Scores, other: Scores, paths: tuple[str, str]) -> None:
+  """Refuses scores that equal others: a file named twice, or a copy of it.
+
+  Args:
+    first: Scores.
+    other: Scores of the same clips, in the same order.
+    paths: Their files, for messages.
+
+  Raises:
+    DataError: If all logits are equal.
+  """
+  if not np.array_equal(first.logits, other.logits):
+    return
+  what = "is given twice"
+  if paths[0] != paths[1]:
+    what = f"holds the same scores as {paths[0]}"
+  raise errors.DataError(f"{paths[1]} {what}: name another one")

@@ -158,7 +158,7 @@ class Epoch:
       f"after epoch {number} of {schedule.num_epochs} the training accuracy is"
       f" {accuracy * 100:.1f} %, near chance ({chance * 100:.1f} %): the"
       f" training has collapsed. {self._remedy} may help, or another"
-      " config.seed"
+      " --config.seed"
     ]
 
   def _record(self, metrics):

@@ -25,7 +25,7 @@ PRECISIONS = {
   "tf32": {"matmul_precision": "tensorfloat32"},
   "bfloat16": {"model.dtype": "bfloat16"},
 }
-MEMORY = "error: out of memory (RESOURCE_EXHAUSTED); lower config.batch_size"
+MEMORY = "error: out of memory (RESOURCE_EXHAUSTED); free some memory"
 
 
 class Machine:

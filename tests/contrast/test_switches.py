@@ -72,7 +72,7 @@ def test_random_negatives_need_one_number(tiny_config):
   config = tiny_config(
     **{"contrast.negatives": "random", "contrast.num_random_negatives": 5}
   )
-  refuse(config, "num_hard_negatives=8", "num_random_negatives=5")
+  refuse(config, "--config.contrast.num_random_negatives=8 (it is 5)")
 
 
 def test_a_contrast_without_negatives_is_refused(tiny_config):

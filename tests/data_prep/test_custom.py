@@ -443,6 +443,28 @@ def test_recordings_like_those_of_another_set(raw, layout, tmp_path, capsys):
     custom.main(["--raw", str(new)])
 
 
+def test_recordings_without_labels_are_for_predict(raw, layout, tmp_path):
+  convert(raw, layout(), tmp_path / "set")
+  new, out = tmp_path / "my new", tmp_path / "out"
+  new.mkdir()
+  np.savez(new / "a.npz", skeleton=make_clip(0))
+  (new / "b.json").write_text(json.dumps({"skeleton": make_clip(1).tolist()}))
+  args = ["--raw", new, "--like", tmp_path / "set", "--out", out]
+  args = [str(arg) for arg in args]
+  with pytest.raises(
+    errors.DataError, match="has a label: there is nothing"
+  ) as error:
+    custom.main(args)
+  message = str(error.value)
+  assert "\n" not in message and not out.exists()
+  assert f"sgcl_jax.predict --checkpoint RUN '{new}'" in message
+  write_clip(new / "c.npz", make_clip(2))  # It alone can be evaluated.
+  with pytest.raises(errors.DataError, match="2 files are broken"):
+    custom.main(args)
+  custom.main([*args, "--skip_broken"])
+  assert input_pipeline.load(out, "train").names == ["c"]
+
+
 def test_what_looks_like_another_mistake_is_noticed(layout, tmp_path, capsys):
   """Scores in 3D; joints that are 0; one line for all of them."""
   raw = tmp_path / "raw"

@@ -268,9 +268,10 @@ def test_refuses_what_holds_no_clips(tmp_path, name):
 
 
 def test_refuses_an_existing_destination_before_reading(tmp_path):
-  (tmp_path / "out").mkdir()
+  for name in ("out", "empty"):  # Reading would find the second one empty.
+    (tmp_path / name).mkdir()
   with pytest.raises(errors.DataError, match="--overwrite"):
-    convert(tmp_path, tmp_path / "absent")
+    convert(tmp_path, tmp_path / "empty")
 
 
 def test_command_fails_with_one_message(tmp_path):

@@ -5,7 +5,8 @@ import collections
 
 import pytest
 
-from data_prep import walk
+from data_prep import ctrgcn_npz, custom, ntu60, nw_ucla, pyskl, walk
+from sgcl_jax import errors
 
 
 @pytest.fixture
@@ -42,3 +43,17 @@ def test_a_file_is_taken_whatever_its_name(root):
 
 def test_one_file():
   assert walk.describe(collections.Counter([".txt"])) == "1 other file (1 .txt)"
+
+
+@pytest.mark.parametrize("module", [ctrgcn_npz, custom, ntu60, nw_ucla, pyskl])
+def test_a_misspelt_raw_comes_before_an_out_that_is_taken(module, tmp_path):
+  """Another --out, or --overwrite, would not put it right."""
+  for name in ("my_clips", "out"):
+    (tmp_path / name).mkdir()
+  args = ["--raw", f"{tmp_path}/my_clip", "--out", f"{tmp_path}/out"]
+  args += ["--layout", "coco17"] if module is custom else []
+  near = f"/my_clip does not exist: did you mean {tmp_path}/my_clips[?] --raw"
+  with pytest.raises(errors.DataError, match=near):
+    module.main(args)
+  with pytest.raises(errors.DataError, match="none/x does not exist: --raw is"):
+    module.main(["--raw", f"{tmp_path}/none/x", *args[2:]])

@@ -254,6 +254,7 @@ MISTAKES = {
     ["--workdir", "{run}", "--baseline", "{other}"],
     "hold other clips: clip_59 is in",
   ),
+  "itself": (["--workdir", "{run}", "--baseline", "{run}"], "is given twice"),
 }
 
 

@@ -246,7 +246,7 @@ def test_another_file_is_not_overwritten(
     (["add", "x"], "--csv is missing"),
     (["add", "--csv", "x.csv"], "name the directories of finished runs"),
     (["table", "x", "--csv", "x.csv"], "and none after table or page"),
-    (["table", "--csv", "absent.csv"], "absent.csv holds no runs"),
+    (["table", "--csv", "absent.csv"], "there is no file absent.csv"),
     (["add", "absent", "--csv", "x.csv"], "there is no directory absent"),
   ],
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers with their nouns, and commands that run as they are printed."""
 
+import ast
 import re
 import shlex
 
@@ -58,3 +59,23 @@ def test_no_command_is_pasted_together():
       text = path.read_text(encoding="utf-8")
       pasted = re.findall(r'f"[^"\n]*python -m [^"\n]*\{(?!module)', text)
       assert not pasted or path.name == "wording.py", (path, pasted)
+
+
+def read_texts(path):
+  """Yields the strings of a file, values in them as `{}`."""
+  for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    if isinstance(node, ast.JoinedStr):
+      parts = (getattr(part, "value", None) for part in node.values)
+      yield "".join(x if isinstance(x, str) else "{}" for x in parts)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+      yield node.value
+
+
+def test_a_remedy_names_fields_as_they_are_typed():
+  """With `--config.`; a field that a message is about goes without."""
+  verbs = "set|lower|raise|longer|another|below"
+  for folder in ("sgcl_jax", "data_prep", "launch", "configs"):
+    for path in (ROOT / folder).rglob("*.py"):
+      for text in read_texts(path):
+        found = re.search(rf"\b({verbs}) config\.[a-z]\w*", text)
+        assert not found, (path, text)

@@ -51,6 +51,18 @@ def test_converts(raw, tmp_path, capsys):
   assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw"]
 
 
+def test_paths_are_printed_as_they_were_given(
+  raw, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  (raw / "S001C003P009R001A010.skeleton").touch()  # Broken.
+  with pytest.raises(errors.DataError, match="the others are in out:"):
+    ntu60.main(["--raw", "raw", "--out", "out", "--workers", "1"])
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[-2] == "wrote   out (details: report.json)"
+  assert lines[-1].endswith("--config.data.dir=out")
+
+
 @pytest.mark.parametrize(
   ("module", "key", "protocols"),
   [
