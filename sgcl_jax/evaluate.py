@@ -209,9 +209,9 @@ def _pick_poses(clips, center):
   It shows the action better than a frame at a fixed time. Frames are compared
   relative to the joints `center`; those without the person do not count.
   """
-  poses = np.zeros((len(clips), *clips.frames.shape[2:]), np.float32)
-  for i, start in enumerate(clips.offsets[:-1]):
-    clip = clips.frames[start : clips.offsets[i + 1], 0]  # [T, V, C]
+  poses = np.zeros((len(clips), *clips.skeletons[0].shape[2:]), np.float32)
+  for i, clip in enumerate(clips.skeletons):
+    clip = clip[:, 0]  # [T, V, C]
     clip = clip[clip.any(axis=(1, 2))]
     if len(clip):
       moved = clip - clip[:, list(center)].mean(axis=1, keepdims=True)
@@ -244,8 +244,7 @@ def _check_finite(found, clips):
     f"the logits of {len(bad)} of {len(clips)} test clips are not finite, first"
     f" those of {clips.names[first]}"
   )
-  frames = clips.frames[clips.offsets[first] : clips.offsets[first + 1]]
-  if not np.isfinite(frames).all():
+  if not np.isfinite(clips.skeletons[first]).all():
     raise errors.DataError(
       f"{message}: its coordinates are not; prepare the data set again without"
       " it"

@@ -2,18 +2,23 @@
 """Reads TFRecords into padded batches of whole clips, ordered by the seed."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from sgcl_jax import errors
-from sgcl_jax.dataset import data_files, splits, tfrecord
+from sgcl_jax.dataset import data_files, order, splits, tfrecord
 
 Batch = dict[str, np.ndarray]
+
+# Batches of short clips are padded to no less, see `Clips.padded_lengths`. So
+# all batches of NTU RGB+D, whose longest clip has 300 frames, have one length.
+SHORTEST = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,26 +28,24 @@ class Clips:
   Attributes:
     names: [n] clip names.
     labels: [n] int32, 0-based.
-    frames: [sum of T, M, V, C] float32, the frames of all clips in a row.
-    offsets: [n + 1], the first frame of each clip, and the end.
+    skeletons: [n] clips, each [T, M, V, C] float32 with its own T.
     class_names: Names of the classes by label.
     metadata: Metadata of the data set, such as `aligned`.
   """
 
   names: np.ndarray
   labels: np.ndarray
-  frames: np.ndarray
-  offsets: np.ndarray
+  skeletons: Sequence[np.ndarray]
   class_names: tuple[str, ...]
   metadata: dict[str, Any]
 
   def __len__(self) -> int:
     return len(self.names)
 
-  @property
-  def max_frames(self) -> int:
-    """Frames of the longest clip."""
-    return int(np.diff(self.offsets).max())
+  @functools.cached_property
+  def num_frames(self) -> np.ndarray:
+    """Frames [n] of the clips, int32."""
+    return np.array([len(clip) for clip in self.skeletons], np.int32)
 
   def digest(self, *, content: bool = False) -> str:
     """Returns a hash of the names, labels, lengths and metadata.
@@ -50,53 +53,66 @@ class Clips:
     Args:
       content: Whether coordinates and class names count as well.
     """
+    offsets = np.cumsum([0, *self.num_frames], dtype="<i8")
     digest = hashlib.sha256(" ".join(self.names).encode())
     digest.update(self.labels.astype("<i4").tobytes())
-    digest.update(self.offsets.astype("<i8").tobytes())
+    digest.update(offsets.tobytes())
     digest.update(json.dumps(self.metadata, sort_keys=True).encode())
     if content:
-      digest.update(np.ascontiguousarray(self.frames, "<f4"))
+      for clip in self.skeletons:
+        digest.update(np.ascontiguousarray(clip, "<f4"))
       digest.update(json.dumps(self.class_names).encode())
     return digest.hexdigest()
 
-  def batch(self, rows: np.ndarray, size: int | None = None) -> Batch:
+  @functools.cached_property
+  def padded_lengths(self) -> np.ndarray:
+    """Frames to which batches are padded, ascending.
+
+    These are the frames of the longest clip, and a fourth, a sixteenth, ... of
+    them where they suit some clips. So one long clip does not pad all batches,
+    and the step is compiled for few lengths. The padding does not change what
+    the transforms return.
+    """
+    lengths = [self.num_frames.max()]
+    while (shorter := -(-lengths[0] // 4)) >= SHORTEST:
+      lengths.insert(0, shorter)
+    used = np.unique(np.searchsorted(lengths, self.num_frames))
+    return np.array(lengths)[used]
+
+  def padded_frames(self, rows: np.ndarray) -> int:
+    """Returns the frames to which a batch is padded.
+
+    Args:
+      rows: Numbers of all clips of the batch.
+    """
+    longest = self.num_frames[rows].max()
+    lengths = self.padded_lengths
+    return int(lengths[np.searchsorted(lengths, longest)])
+
+  def batch(
+    self, rows: np.ndarray, padded_frames: int, size: int | None = None
+  ) -> Batch:
     """Returns clips as one batch, padded with zeros.
 
     Args:
       rows: [k] numbers of the clips.
+      padded_frames: T, at least the frames of each clip.
       size: Clips of the batch, k or more; k by default.
 
     Returns:
-      `skeleton` [size, max_frames, M, V, C], `num_frames` [size] int32, 1 for
-      added clips, and `label` [size] int32.
+      `skeleton` [size, T, M, V, C], `num_frames` [size] int32, 1 for added
+      clips, and `label` [size] int32.
     """
     size = size or len(rows)
-    shape = (size, self.max_frames, *self.frames.shape[1:])
+    shape = (size, padded_frames, *self.skeletons[0].shape[1:])
     skeleton = np.zeros(shape, np.float32)
     num_frames = np.ones(size, np.int32)
     label = np.zeros(size, np.int32)
     for i, row in enumerate(rows):
-      clip = self.frames[self.offsets[row] : self.offsets[row + 1]]
-      skeleton[i, : len(clip)] = clip
-      num_frames[i] = len(clip)
+      skeleton[i, : self.num_frames[row]] = self.skeletons[row]
+    num_frames[: len(rows)] = self.num_frames[rows]
     label[: len(rows)] = self.labels[rows]
     return {"skeleton": skeleton, "num_frames": num_frames, "label": label}
-
-
-class Drawn(NamedTuple):
-  """The clips that a whole training draws, by class.
-
-  Attributes:
-    repeats: Passes over the clips in an epoch.
-    clips: [L] training clips.
-    visits: [L] how often one of these clips is in a batch.
-    rows: [L] different (repeat, clip) that are in a batch.
-  """
-
-  repeats: int
-  clips: np.ndarray
-  visits: np.ndarray
-  rows: np.ndarray
 
 
 def read_clips(data_dir: str | os.PathLike, split: str) -> Iterator[dict]:
@@ -128,12 +144,10 @@ def load(data_dir: str | os.PathLike, split: str) -> Clips:
   """
   builder = data_files.open_builder(data_dir)
   clips = sorted(_read(builder, split), key=lambda clip: clip["name"])
-  lengths = [len(clip["skeleton"]) for clip in clips]
   return Clips(
     names=np.array([clip["name"] for clip in clips]),
     labels=np.array([clip["label"] for clip in clips], np.int32),
-    frames=np.concatenate([clip["skeleton"] for clip in clips]),
-    offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    skeletons=[clip["skeleton"] for clip in clips],
     class_names=tuple(builder.info.features["label"].names),
     metadata=dict(builder.info.metadata or {}),
   )
@@ -224,68 +238,14 @@ def train_batches(
   len(clips) + rank of its name; and `position`, its place in the batch. The
   batches before number `first` are left out.
   """
-  order = _draw_epoch(
+  batches = order.draw_epoch(
     len(clips), seed=seed, epoch=epoch, repeats=repeats, batch_size=batch_size
   )
-  for index in order[first:].astype(np.int32):
-    batch = clips.batch(index % len(clips))
+  for index in batches[first:].astype(np.int32):
+    rows = index % len(clips)
+    batch = clips.batch(rows, clips.padded_frames(rows))
     position = np.arange(batch_size, dtype=np.int32)
     yield {**batch, "index": index, "position": position}
-
-
-def count_drawn(
-  labels: np.ndarray,
-  num_classes: int,
-  *,
-  seed: int,
-  num_epochs: int,
-  repeats: int,
-  batch_size: int,
-) -> Drawn:
-  """Counts what `train_batches` draws of each class in a whole training.
-
-  It draws the epochs themselves: each drops other clips with its rest.
-
-  Args:
-    labels: [n] classes of the clips.
-    num_classes: L.
-    seed: Seed of the training.
-    num_epochs: Epochs of the training.
-    repeats: Passes over the clips in an epoch.
-    batch_size: Clips of a batch.
-  """
-  times = np.zeros(repeats * len(labels), np.int64)  # Of each (repeat, clip).
-  for epoch in range(num_epochs):
-    order = _draw_epoch(
-      len(labels),
-      seed=seed,
-      epoch=epoch,
-      repeats=repeats,
-      batch_size=batch_size,
-    )
-    times[order] += 1  # They are distinct.
-
-  def count(weights):
-    counts = np.bincount(np.tile(labels, repeats), weights, num_classes)
-    return counts.astype(np.int64)
-
-  return Drawn(
-    repeats=repeats,
-    clips=np.bincount(labels, minlength=num_classes),
-    visits=count(times),
-    rows=count(times > 0),
-  )
-
-
-def _draw_epoch(num_clips, *, seed, epoch, repeats, batch_size):
-  """Returns the order of one epoch, repeat * num_clips + clip, by batches.
-
-  Returns:
-    [steps, batch_size]; the rest that fills no batch is dropped.
-  """
-  order = np.random.default_rng((seed, epoch)).permutation(repeats * num_clips)
-  num_steps = len(order) // batch_size
-  return order[: num_steps * batch_size].reshape(num_steps, batch_size)
 
 
 def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:
@@ -296,4 +256,4 @@ def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:
   """
   for start in range(0, len(clips), batch_size):
     rows = np.arange(start, min(start + batch_size, len(clips)))
-    yield rows, clips.batch(rows, batch_size)
+    yield rows, clips.batch(rows, clips.padded_frames(rows), batch_size)

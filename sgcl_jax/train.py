@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import optax
 
-from sgcl_jax import errors, evaluate, experiment, input_pipeline, state, steps
+from sgcl_jax import errors, evaluate, experiment, state, steps
+from sgcl_jax.dataset import order
 from sgcl_jax.devices import parallel
 from sgcl_jax.evaluation import provenance
 from sgcl_jax.runs import checkpoint, history, stop, workdir
@@ -102,7 +103,7 @@ def check_contrast(
   """
   if parts.contrast is None:
     return
-  drawn = input_pipeline.count_drawn(
+  drawn = order.count_drawn(
     labels,
     parts.source.num_classes,
     seed=parts.seed,

@@ -209,3 +209,22 @@ def test_empty_frames_count_as_frames_of_the_clip_only_where_wanted():
   assert (
     np.asarray(whole(clip, lengths, None)).any(axis=(0, 1, 3, 4))[45:].all()
   )
+
+
+@pytest.mark.parametrize("name", ["ntu", "ucla"])
+def test_padding_changes_no_bit(name):
+  """`Clips.padded_lengths` relies on it."""
+  rng = np.random.default_rng(0)
+  transform = jax.jit(make_transform(name, "bone_motion", 64))
+  joints = 20 if name == "ucla" else 25
+  clips = [rng.normal(size=(n, 1, joints, 3)) for n in (250, 37, 120, 1)]
+  lengths = np.array([len(clip) for clip in clips])
+  keys = jax.random.split(jax.random.key(0), 4)
+  found = []
+  for padded in (250, 5000):
+    x = np.zeros((4, padded, 1, joints, 3), np.float32)
+    for i, clip in enumerate(clips):
+      x[i, : len(clip)] = clip
+    found.append(transform(x, lengths, keys))
+  assert np.any(found[0])
+  np.testing.assert_array_equal(*found)

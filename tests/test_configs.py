@@ -21,7 +21,8 @@ from configs import (
   quickstart,
   small,
 )
-from sgcl_jax import errors, experiment, input_pipeline, modalities
+from sgcl_jax import errors, experiment, modalities
+from sgcl_jax.dataset import order
 from sgcl_jax.settings import fields
 
 NTU60 = [ctrgcn_ntu60, agcn_ntu60, infogcn_ntu60]
@@ -193,7 +194,7 @@ def test_the_recipe_for_own_data_follows_from_their_number(clips, option, keys):
   labels = np.repeat(np.arange(len(clips)), clips)
   fixed = {"seed": 1, "num_epochs": config.optim.num_epochs}
   fixed |= {"repeats": config.data.repeats, "batch_size": config.batch_size}
-  drawn = input_pipeline.count_drawn(labels, len(clips), **fixed)
+  drawn = order.count_drawn(labels, len(clips), **fixed)
   parts.contrast.check_data(drawn, [str(i) for i in range(len(clips))])
 
 

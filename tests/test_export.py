@@ -53,7 +53,7 @@ def load(directory, *args):
 
 def load_test_clips(model):
   clips = input_pipeline.load(model.parts.source.data_dir, "test")
-  batch = clips.batch(np.arange(len(clips)))
+  batch = clips.batch(np.arange(len(clips)), clips.num_frames.max())
   return batch["skeleton"], batch["num_frames"]
 
 

@@ -2,6 +2,7 @@
 """Clips, their order, and damaged data sets."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import struct
@@ -12,7 +13,7 @@ import pytest
 from data_prep import records
 from data_prep import tfrecord as writer
 from sgcl_jax import errors, input_pipeline
-from sgcl_jax.dataset import data_files, tfrecord
+from sgcl_jax.dataset import data_files, order, tfrecord
 
 
 def copy_data(data, tmp_path):
@@ -39,8 +40,7 @@ def test_whole_clips_are_read(tiny_data, clips):
   for i, clip in enumerate(sorted(read, key=lambda clip: clip["name"])):
     assert clip["name"] == clips.names[i] == f"train_{i:03}"
     assert clip["label"] == clips.labels[i] == i % 10
-    stored = clips.frames[clips.offsets[i] : clips.offsets[i + 1]]
-    np.testing.assert_array_equal(clip["skeleton"], stored)
+    np.testing.assert_array_equal(clip["skeleton"], clips.skeletons[i])
     assert clip["skeleton"].shape[1:] == (1, 20, 3)
 
 
@@ -106,9 +106,10 @@ def test_an_epoch_visits_every_clip_equally_often(clips):
     np.testing.assert_array_equal(batch["label"], clips.labels[rows])
     np.testing.assert_array_equal(batch["position"], np.arange(32))
     for i, row in enumerate(rows):
-      stored = clips.frames[clips.offsets[row] : clips.offsets[row + 1]]
       count = batch["num_frames"][i]
-      np.testing.assert_array_equal(batch["skeleton"][i, :count], stored)
+      np.testing.assert_array_equal(
+        batch["skeleton"][i, :count], clips.skeletons[row]
+      )
       assert not batch["skeleton"][i, count:].any()
 
 
@@ -251,12 +252,12 @@ def frame(payload):
 
 
 def test_what_is_drawn_is_what_the_batches_hold(clips):
-  order = {"seed": 3, "repeats": 2, "batch_size": 7}  # 5 of 96 are dropped.
-  drawn = input_pipeline.count_drawn(clips.labels, 11, num_epochs=2, **order)
+  fixed = {"seed": 3, "repeats": 2, "batch_size": 7}  # 5 of 96 are dropped.
+  drawn = order.count_drawn(clips.labels, 11, num_epochs=2, **fixed)
   batches = [
     batch
     for epoch in range(2)
-    for batch in input_pipeline.train_batches(clips, epoch=epoch, **order)
+    for batch in input_pipeline.train_batches(clips, epoch=epoch, **fixed)
   ]
   labels = np.concatenate([batch["label"] for batch in batches])
   index = np.concatenate([batch["index"] for batch in batches])
@@ -268,6 +269,70 @@ def test_what_is_drawn_is_what_the_batches_hold(clips):
     (drawn.rows, clips.labels[rows]),
   ):
     np.testing.assert_array_equal(ours, np.bincount(theirs, minlength=11))
+
+
+def make_clips(lengths):
+  rng = np.random.default_rng(0)
+  return input_pipeline.Clips(
+    names=np.array([f"{i:03}" for i in range(len(lengths))]),
+    labels=np.arange(len(lengths), dtype=np.int32) % 10,
+    skeletons=[rng.random((n, 1, 20, 3), np.float32) for n in lengths],
+    class_names=tuple(map(str, range(10))),
+    metadata={},
+  )
+
+
+def test_one_long_clip_pads_its_batch_alone(tiny):
+  clips = make_clips([200, 5000, 30, 300, *[50] * 60])
+  fixed = {"seed": 0, "epoch": 0, "repeats": 1, "batch_size": 8}
+  lengths = []
+  for batch in input_pipeline.train_batches(clips, **fixed):
+    lengths.append(batch["skeleton"].shape[1])
+    long = lengths[-1] == 5000
+    assert long == (5000 in batch["num_frames"]) == (1 in batch["index"])
+    for i, row in enumerate(batch["index"]):
+      clip = clips.skeletons[row]
+      assert batch["num_frames"][i] == len(clip)
+      np.testing.assert_array_equal(batch["skeleton"][i, : len(clip)], clip)
+      assert not batch["skeleton"][i, len(clip) :].any()
+  assert sorted(lengths) == [313] * 7 + [5000]
+  batches = [batch for _, batch in input_pipeline.eval_batches(clips, 8)]
+  lengths = [batch["skeleton"].shape[1] for batch in batches]
+  assert lengths == [5000] + [313] * 7
+  (notice,) = tiny(batch_size=8).source.notices(clips, make_clips([300] * 10))
+  assert "has 5,000 frames: batches are padded to 313 or 5,000" in notice
+
+
+@pytest.mark.parametrize(
+  "lengths, expected",
+  [
+    ([50, 300], [300]),  # NTU RGB+D.
+    ([50, 1000], [1000]),
+    ([50, 1100], [275, 1100]),
+    ([900, 4000], [1000, 4000]),
+    ([10, 300, 20_000], [313, 20_000]),
+    ([4000, 4001], [4001]),
+  ],
+)
+def test_batches_have_few_lengths(lengths, expected):
+  clips = make_clips(lengths)
+  assert clips.padded_lengths.tolist() == expected
+  for i, length in enumerate(lengths):
+    padded = clips.padded_frames(np.array([i]))
+    assert padded == min(n for n in expected if n >= length)
+
+
+def test_the_digest_is_of_all_frames_in_a_row():
+  """Checkpoints store it: another order or form would be other data."""
+  clips = make_clips([3, 1, 4])
+  digest = hashlib.sha256(b"000 001 002")
+  digest.update(np.array([0, 1, 2], "<i4"))
+  digest.update(np.array([0, 3, 4, 8], "<i8"))
+  digest.update(b"{}")
+  assert clips.digest() == digest.hexdigest()
+  digest.update(np.concatenate(clips.skeletons).astype("<f4"))
+  digest.update(json.dumps(list(map(str, range(10)))).encode())
+  assert clips.digest(content=True) == digest.hexdigest()
 
 
 def test_lost_clips_and_empty_classes_are_noticed(clips, tiny):

@@ -10,17 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import (
-  command,
-  errors,
-  evaluate,
-  experiment,
-  input_pipeline,
-  train,
-)
+from sgcl_jax import command, errors, evaluate, experiment, train
 from sgcl_jax.contrast import paper, released
 from sgcl_jax.contrast.sampling import Draws
-from sgcl_jax.dataset import source
+from sgcl_jax.dataset import order, source
 from sgcl_jax.runs import checkpoint, scores
 
 
@@ -79,9 +72,9 @@ def test_a_clip_that_is_not_finite_is_named(one_epoch, tiny):
   before = read_results(one_epoch)
   parts = tiny()
   clips = parts.source.load_test()
-  frames = clips.frames.copy()
-  frames[clips.offsets[4]] = np.nan
-  clips = dataclasses.replace(clips, frames=frames)
+  skeletons = [clip.copy() for clip in clips.skeletons]
+  skeletons[4][0] = np.nan
+  clips = dataclasses.replace(clips, skeletons=skeletons)
   with pytest.raises(
     errors.DataError, match="1 of 13 test clips.*those of test_004: its coord"
   ):
@@ -151,7 +144,7 @@ NAMES = ("walk", "wave")
 
 def draw(**fields):
   fields = {"num_epochs": 65, "repeats": 1, "batch_size": 64} | fields
-  return input_pipeline.count_drawn(RARE, 2, seed=1, **fields)
+  return order.count_drawn(RARE, 2, seed=1, **fields)
 
 
 def test_dropped_clips_do_not_count_for_a_class():

@@ -63,11 +63,11 @@ def random_clips(parts: experiment.Experiment) -> input_pipeline.Clips:
   lengths[0] = NUM_FRAMES
   labels = rng.integers(0, parts.source.num_classes, NUM_CLIPS)
   frames = rng.normal(size=(lengths.sum(), *_frame_shape(parts)))
+  frames = frames.astype(np.float32)
   return input_pipeline.Clips(
     names=np.array([f"{i:03}" for i in range(NUM_CLIPS)]),
     labels=labels.astype(np.int32),
-    frames=frames.astype(np.float32),
-    offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    skeletons=np.split(frames, np.cumsum(lengths)[:-1]),
     class_names=(),
     metadata={},
   )

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sgcl_jax import errors, input_pipeline, models
+from sgcl_jax import errors, models
+from sgcl_jax.dataset import order
 from sgcl_jax.terminal import wording
 
 # (sum, count); both are summed over the replicas before the division.
@@ -44,7 +45,7 @@ class Contrast(NamedTuple):
       `label` [N] and, for `released`, `index` [N]. `keys` are [N] PRNG keys.
       `gather` joins [N, ...] of all replicas along the first axis.
     check_data: (drawn, class_names) -> None. `drawn` is what the training draws
-      of each class, an `input_pipeline.Drawn`. Raises ContrastError if the
+      of each class, an `order.Drawn`. Raises ContrastError if the
       anchors of some class can never become active.
   """
 
@@ -92,7 +93,7 @@ def select(
 
 
 def check_rows(
-  drawn: input_pipeline.Drawn,
+  drawn: order.Drawn,
   rows: np.ndarray,
   class_names: Sequence[str],
   *,

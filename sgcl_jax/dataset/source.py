@@ -93,6 +93,13 @@ class Source:
         found.append(
           f"split {split} has no clip of {', '.join(names[:5])}{more}"
         )
+      *shorter, longest = (f"{n:,}" for n in clips.padded_lengths)
+      if shorter:
+        found.append(
+          f"the longest clip of split {split} has {longest} frames: batches"
+          f" are padded to {', '.join(shorter)} or {longest} frames, and each"
+          " of these lengths compiles the step when it first occurs"
+        )
     return found
 
   def _load(self, key):
@@ -106,7 +113,7 @@ class Source:
     return clips
 
   def _check(self, clips):
-    _, persons, joints, _ = clips.frames.shape
+    _, persons, joints, _ = clips.skeletons[0].shape
     expected = self.num_persons, self.layout.num_joints
     if (persons, joints) != expected:
       raise errors.DataError(

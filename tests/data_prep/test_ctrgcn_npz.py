@@ -91,8 +91,9 @@ def test_records_equal_those_of_the_raw_files(
     for i, clip in enumerate(clips):
       assert int(found.names[i].split("_")[1]) == i
       assert found.labels[i] == expected[clip]["label"]
-      frames = found.frames[found.offsets[i] : found.offsets[i + 1]]
-      np.testing.assert_array_equal(frames, expected[clip]["skeleton"])
+      np.testing.assert_array_equal(
+        found.skeletons[i], expected[clip]["skeleton"]
+      )
 
 
 def test_the_padding_alone_is_cut():

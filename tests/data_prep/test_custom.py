@@ -284,7 +284,8 @@ def test_empty_frames_do_not_hide_others(empty, how, layout, tmp_path, capsys):
   config = ctrgcn_custom.get_config("gcl=false")
   config.data.dir = str(out)
   parts = experiment.make(config)
-  batch = parts.source.load_test().batch(np.array([0]))
+  clips = parts.source.load_test()
+  batch = clips.batch(np.array([0]), clips.num_frames[0])
   x = parts.transform(batch["skeleton"], batch["num_frames"], None)
   wrist = np.asarray(x)[0, 0, :, 2, 2]
   first = 60 if empty.start == 0 else 0  # Its center is the origin.
@@ -389,7 +390,7 @@ def test_segments_of_recordings(raw, layout, tmp_path, capsys):
   clips = input_pipeline.load(tmp_path / "out", "test")
   assert [*clips.names] == ["clip_02_000000_000008", "long_000020_000029"]
   expected = clip[20:] - clip[20, 0, 0]
-  np.testing.assert_allclose(clips.frames[9:], expected, atol=1e-6)
+  np.testing.assert_allclose(clips.skeletons[1], expected, atol=1e-6)
   table.write_text(table.read_text().replace("20,29", "20,30"))
   with pytest.raises(errors.DataError) as error:
     convert(raw, layout(), tmp_path / "out", "--segments", table, "--overwrite")
@@ -419,8 +420,9 @@ def test_recordings_like_those_of_another_set(raw, layout, tmp_path, capsys):
   train_clips = input_pipeline.load(tmp_path / "set", "train")
   assert clips.class_names == train_clips.class_names == ("point at", "wave")
   assert clips.metadata == train_clips.metadata
-  assert clips.frames.shape == (9, 2, 4, 3) and [*clips.labels] == [1]
-  assert clips.frames[4, 0, 1].all()  # The gap is filled as there.
+  (found,) = clips.skeletons
+  assert found.shape == (9, 2, 4, 3) and [*clips.labels] == [1]
+  assert found[4, 0, 1].all()  # The gap is filled as there.
   write_clip(new / "b.npz", make_clip(0, persons=3))
   write_clip(new / "c.npz", make_clip(0), label="jump")
   np.savez(new / "d.npz", skeleton=clip)

@@ -291,7 +291,7 @@ def test_other_sets(tmp_path, capsys):
   assert "1 clip: more than persons, the ones that move most" in text
   train_clips = input_pipeline.load(out, "train")
   assert train_clips.class_names == ("wave", "jump", "sit", "run")
-  assert train_clips.frames.shape[1:] == (2, 20, 3)
+  assert train_clips.skeletons[0].shape[1:] == (2, 20, 3)
   assert input_pipeline.describe(out)["skeleton"] == "ucla"
   write(file, clips, {"train1": ["v/0"], "test1": ["v/1"]})
   with pytest.raises(errors.DataError, match="--splits train1 test1"):

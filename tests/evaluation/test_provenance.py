@@ -93,7 +93,8 @@ def test_other_clips_get_files_of_their_own(run, make_data, call_main):
 
 def test_other_coordinates_are_other_clips(tiny):
   clips = tiny().source.load_test()
-  moved = dataclasses.replace(clips, frames=clips.frames + np.float32(0.01))
+  skeletons = [clip + np.float32(0.01) for clip in clips.skeletons]
+  moved = dataclasses.replace(clips, skeletons=skeletons)
   assert clips.digest() == moved.digest()
   assert clips.digest(content=True) != moved.digest(content=True)
 
