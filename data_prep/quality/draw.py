@@ -67,7 +67,8 @@ def write(
     for artist in moving:
       artist.remove()
     moving.clear()
-    drawing.suptitle(f"{clip['name']}, frame {number} of {len(skeleton)}")
+    last = len(skeleton) - 1
+    drawing.suptitle(f"{clip['name']}, frame {number} (0 to {last})")
     for ax, channels in views:
       for points, there in zip(skeleton[number], present[number], strict=True):
         flat = points[:, channels]
@@ -141,7 +142,7 @@ def _make_views(drawing, skeleton, present, layout):
   width = 4 * len(views) + 2.2  # The list of the joints takes 2.2 inches.
   drawing.set_size_inches(width, 4.8)
   axes = drawing.subplots(1, len(views), squeeze=False)[0]
-  drawing.subplots_adjust(left=0.55 / width, right=1 - 2.2 / width, wspace=0.25)
+  drawing.subplots_adjust(left=0.75 / width, right=1 - 2.2 / width, wspace=0.25)
   up = find_up(skeleton, present, layout)
   for ax, channels in zip(axes, views, strict=True):
     _set_limits(ax, skeleton[..., channels][present], up)
@@ -184,7 +185,7 @@ def _list_answers(drawing, answers):
       place, size = (left, top - 0.035), (width * share, 0.025)
       drawing.add_artist(patches.Rectangle(place, *size, color=colour))
     drawing.text(
-      left, top - 0.04, f"{100 * probability:.1f} %", fontsize=7, va="top"
+      left, top - 0.045, f"{100 * probability:.1f} %", fontsize=7, va="top"
     )
 
 
