@@ -73,7 +73,7 @@ def run(
       _open_checkpoints(parts, directory, steps_per_epoch)
     ) as checkpoints:
       current, saved = _restore(parts, checkpoints, metadata, start, clips)
-      loop.Loop(
+      found = loop.Loop(
         parts=parts,
         directory=directory,
         checkpoints=checkpoints,
@@ -85,6 +85,8 @@ def run(
       ).run(current, saved)
     message = f"stopped in the last evaluation; {loop.AGAIN}"
     last = functools.partial(evaluator, between=lambda: flag.check(message))
+    if found is not None:  # Of this state: the test after the last epoch.
+      last = lambda variables: (found, None)
     return evaluate.finish(parts, directory, test_clips, last)
 
 

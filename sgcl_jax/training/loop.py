@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sgcl_jax import evaluate, experiment, input_pipeline, state
-from sgcl_jax.runs import checkpoint, history, record, saving, stop
+from sgcl_jax.runs import checkpoint, history, record, saving, scores, stop
 from sgcl_jax.terminal import output
 from sgcl_jax.training import epoch
 
@@ -41,12 +41,16 @@ class Loop:
 
   def run(
     self, current: state.TrainState, saved: dict[str, Any] | None
-  ) -> None:
+  ) -> scores.Scores | None:
     """Trains the epochs that the run does not have yet.
 
     Args:
       current: State to go on from.
       saved: Metadata of the checkpoint of this state, None at the beginning.
+
+    Returns:
+      The scores of the test clips after the last epoch, None if the run had
+      them all.
 
     Raises:
       TrainingError: If a value of a step is not finite.
@@ -61,15 +65,19 @@ class Loop:
     )
     with contextlib.closing(self._recorder):
       self.flag.check(f"stopped before a step; {AGAIN}")
-      if is_untested:
-        self._test(current, first - 1)
+      found = self._test(current, first - 1) if is_untested else None
       partial = saved.get("partial")
       for number in range(first, self.parts.schedule.num_epochs):
-        current = self._train(current, number, partial)
+        current, found = self._train(current, number, partial)
         partial = None
+    return found
 
   def _train(self, current, number, partial):
-    """Trains one epoch, or the rest of it, and returns the state after it."""
+    """Trains one epoch, or the rest of it.
+
+    Returns:
+      The state after it, and the scores if it is evaluated.
+    """
     progress = epoch.Epoch(
       self.parts,
       number,
@@ -88,27 +96,28 @@ class Loop:
       if is_asked:
         done = f"step {progress.num_steps} of epoch {number + 1}"
         self.flag.end(f"saved after {done}; {AGAIN}")
-    test = self._test(current, number)
+    found = self._test(current, number)
     self._save(current, epoch=number + 1)
-    print(progress.describe(test), flush=True)
+    print(progress.describe(found.accuracy() if found else {}), flush=True)
     for notice in progress.notices():
       output.notice(notice)
     self.flag.check(f"saved after epoch {number + 1}; {AGAIN}")
-    return current
+    return current, found
 
   def _test(self, current, number):
     """Evaluates the test clips after an epoch, if it is due."""
     if not self.parts.schedule.is_evaluated(number):
-      return {}
+      return None
     try:
       found, _ = self.evaluator(current.variables(), self.flag.interrupt)
     except stop.Stopped:
       if self.checkpoints.latest() != int(current.step):
         self._save(current, epoch=number + 1, untested=True)
       self.flag.end(f"saved after the last step of epoch {number + 1}; {AGAIN}")
-    test = found.accuracy()
-    self._recorder.write("test", int(current.step), number + 1, **test)
-    return test
+    self._recorder.write(
+      "test", int(current.step), number + 1, **found.accuracy()
+    )
+    return found
 
   def _name_kept(self):
     step = self.checkpoints.latest()
