@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -301,6 +302,23 @@ def test_one_long_clip_pads_its_batch_alone(tiny):
   assert lengths == [5000] + [313] * 7
   (notice,) = tiny(batch_size=8).source.notices(clips, make_clips([300] * 10))
   assert "has 5,000 frames: batches are padded to 313 or 5,000" in notice
+
+
+def test_clips_are_in_memory_once(tmp_path):
+  about = records.Description("toy", ["a"], num_persons=2, num_joints=25)
+  frames = np.random.default_rng(0).random((80, 2, 25, 3), np.float32)
+  pairs = [("train", writer.Clip(f"{i:03}", 0, frames)) for i in range(400)]
+  records.write_dataset(tmp_path / "toy", pairs, about)
+  input_pipeline.read_dataset_info(tmp_path / "toy")  # Imports come first.
+  tracemalloc.start()
+  try:
+    clips = input_pipeline.load(tmp_path / "toy", "train")
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  size = sum(clip.nbytes for clip in clips.skeletons)
+  assert size == 400 * frames.nbytes
+  assert size < peak < 1.2 * size
 
 
 @pytest.mark.parametrize(
