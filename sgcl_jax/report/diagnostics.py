@@ -256,7 +256,8 @@ def curves(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, list]]:
 
   Returns:
     For `train`, means over the steps, and `test`: `epoch`, and a list for each
-    name, None in epochs without it.
+    name, None in epochs without it. A step without active anchors logs 0 as
+    their similarities: it has none.
   """
   found = {}
   for split in ("train", "test"):
@@ -264,6 +265,8 @@ def curves(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, list]]:
     for line in lines:
       if line["split"] == split:
         for name, value in line.items():
+          if name.endswith("_similarity") and line.get("active_anchors") == 0:
+            continue
           by_epoch = values.setdefault(name, {})
           by_epoch.setdefault(line["epoch"], []).append(value)
     epochs = sorted(values.get("epoch", {}))

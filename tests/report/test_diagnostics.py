@@ -241,3 +241,19 @@ def test_the_official_test_sets():
     ("ucla", "xview"): nw_ucla.NUM_CLIPS["test"],
   }
   assert totals == paper.TEST_CLIPS
+
+
+def test_steps_without_active_anchors_have_no_similarity():
+  lines = [
+    {"step": step, "epoch": epoch, "split": "train", "active_anchors": active}
+    | {"positive_similarity": value}
+    for step, epoch, active, value in (
+      (1, 1, 0.0, 0.0),
+      (2, 2, 0.0, 0.0),
+      (3, 2, 0.5, 0.4),
+      (4, 2, 1.0, 0.2),
+    )
+  ]
+  found = diagnostics.curves(lines)["train"]
+  assert found["positive_similarity"] == [None, pytest.approx(0.3)]
+  assert found["active_anchors"] == [0, 0.5]
