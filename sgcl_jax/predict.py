@@ -72,7 +72,7 @@ def prepare(skeleton: Any, model: Any, img_shape: Any = None) -> np.ndarray:
     DataError: The clip does not fit the model; says why.
   """
   parts, prepared = model.parts, model.prepared
-  options = reader.Options(parts.layout, **prepared.get(like.METADATA, {}))
+  options = like.make_options(parts.layout, prepared, "the model")
   try:
     clip = skeleton_array.parse(
       skeleton, parts.layout, any_persons=options.max_persons is not None

@@ -11,6 +11,7 @@ import numpy as np
 from sgcl_jax import errors
 from sgcl_jax.dataset import regular_file
 from sgcl_jax.joints import bones, layout_file, layouts
+from sgcl_jax.terminal import wording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,8 @@ def _parse(content):
     base = content["base"]
     if not isinstance(base, str) or base not in NAMES:
       raise errors.ConfigError(
-        f"base is {base!r}{_suggest(base)}; known: {', '.join(NAMES)}"
+        f"base is {wording.quote(base)}{_suggest(base)}; known:"
+        f" {', '.join(NAMES)}"
       )
     rest = {key: value for key, value in content.items() if key != "base"}
     if "joints" in rest:
@@ -207,13 +209,17 @@ def get(skeleton: str | Skeleton) -> Skeleton:
   """
   if isinstance(skeleton, Skeleton):
     return skeleton
+  if not isinstance(skeleton, str):
+    raise errors.ConfigError(
+      f"a layout is a name or a text, not {wording.quote(skeleton)}"
+    )
   if skeleton.startswith("{"):
     return parse(skeleton, "config.skeleton")
   if skeleton.endswith(".json"):
     return read(skeleton)
   if skeleton not in NAMES:
     raise errors.ConfigError(
-      f"unknown skeleton {skeleton!r}{_suggest(skeleton)}; known:"
+      f"unknown skeleton {wording.quote(skeleton)}{_suggest(skeleton)}; known:"
       f" {', '.join(NAMES)}, or the path of a layout file *.json"
     )
   return LAYOUTS[layouts.ALIASES.get(skeleton, skeleton)]

@@ -178,6 +178,21 @@ def test_backbones_that_cannot_be_imported(write_backbone):
     models.create("mine_importing:create", **MINE)
   with pytest.raises(errors.ConfigError, match="unknown backbone 'absent:x'"):
     models.create("absent:x", **MINE)
+  write_backbone("mine_failing", "int('x')\n")
+  with pytest.raises(ValueError, match="invalid literal"):  # Its own bug.
+    models.create("mine_failing:create", **MINE)
+  write_backbone("mine_of_nothing", "create, number = lambda: None, 3\n")
+  for name, message in (
+    ("", "unknown backbone ''"),
+    ("../mine:create", "unknown backbone '../mine:create'"),
+    (".mine:create", "unknown backbone '.mine:create'"),
+    ("mine_of_nothing:create", "takes no num_classes"),
+    ("mine_of_nothing:number", "cannot be called with num_classes.*callable"),
+    ("os:path", "cannot be called with num_classes"),
+    ("json:loads", "cannot be called with num_classes.*required"),
+  ):
+    with pytest.raises(errors.ConfigError, match=message):
+      models.create(name, **MINE)
 
 
 @pytest.mark.parametrize(

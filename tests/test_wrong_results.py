@@ -40,6 +40,9 @@ def test_a_run_is_resumed_without_the_run_it_started_from(
     summary = train.run(config, tmp_path / "run")
     shutil.rmtree(source, ignore_errors=True)
   assert summary["epoch"] == 2
+  assert evaluate.run(experiment.open(tmp_path / "run"), tmp_path / "run") == (
+    summary
+  )
 
 
 def read_results(workdir):

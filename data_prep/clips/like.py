@@ -2,9 +2,12 @@
 """Converts as a data set was converted that exists already."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from data_prep.clips import reader
 from sgcl_jax import errors, input_pipeline, skeletons
+from sgcl_jax.terminal import wording
 
 # Key of the metadata that holds the options of a conversion.
 METADATA = "conversion"
@@ -14,6 +17,33 @@ OPTIONS = ("drop_unseen", "max_persons", "empty_frames", "fill_gaps", "unit")
 def describe(options: reader.Options) -> dict[str, bool | int | str | None]:
   """Returns what the metadata store of a conversion's options."""
   return {name: getattr(options, name) for name in OPTIONS}
+
+
+def make_options(
+  layout: skeletons.Skeleton,
+  metadata: Mapping[str, Any],
+  source: str,
+  **more: Any,
+) -> reader.Options:
+  """Returns the options of a conversion that metadata store.
+
+  Args:
+    layout: Joints of the clips.
+    metadata: Those of a data set. Options that an older one does not store have
+      their defaults.
+    source: What the metadata are of, for messages.
+    **more: Further options.
+
+  Raises:
+    DataError: It stores options that this version does not have.
+  """
+  found = metadata.get(METADATA, {})
+  if not isinstance(found, Mapping) or not found.keys() <= set(OPTIONS):
+    raise errors.DataError(
+      f"{source} stores options of another version: {wording.quote(found)};"
+      f" this one has {', '.join(OPTIONS)}"
+    )
+  return reader.Options(layout, **found, **more)
 
 
 def read(data_dir: pathlib.Path) -> tuple[reader.Options, int]:
@@ -35,11 +65,11 @@ def read(data_dir: pathlib.Path) -> tuple[reader.Options, int]:
       f"--like {data_dir} stores no options of data_prep.custom: use the"
       " converter of that set, or pass --layout"
     )
-  options = reader.Options(
-    layout=skeletons.get(metadata["layout"]),
+  options = make_options(
+    skeletons.get(metadata["layout"]),
+    metadata,
+    f"--like {data_dir}",
     class_names=class_names,
     split="test",
-    # Those that an older set does not store have their defaults.
-    **metadata.get(METADATA, {}),
   )
   return options, input_pipeline.describe(data_dir)["num_persons"]

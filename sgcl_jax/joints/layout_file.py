@@ -5,6 +5,7 @@ from typing import Any
 
 from sgcl_jax import errors
 from sgcl_jax.joints import bones
+from sgcl_jax.terminal import wording
 
 # What each key holds, for messages; those of OPTIONAL may be left out.
 KEYS = {
@@ -61,7 +62,7 @@ def _check_keys(content):
   for key in content:
     if key not in known:
       raise errors.ConfigError(
-        f"unknown key {key!r}; known: {', '.join(known)}"
+        f"unknown key {wording.quote(key)}; known: {', '.join(known)}"
       )
   for key, text in KEYS.items():
     if content.get(key) is None:
@@ -72,7 +73,9 @@ def _read_name(value, key):
   if isinstance(value, int) and not isinstance(value, bool):
     return str(value)  # Joints may be numbered.
   if not isinstance(value, str) or not value.strip() or not value.isprintable():
-    raise errors.ConfigError(f"{key} holds {value!r}, which is no name")
+    raise errors.ConfigError(
+      f"{key} holds {wording.quote(value)}, which is no name"
+    )
   return value
 
 
@@ -81,18 +84,20 @@ def _read_names(content, key, known=None):
   values = content[key]
   if not isinstance(values, list):
     if key != "center":
-      raise errors.ConfigError(f"{key} is {values!r}, not a list of names")
+      raise errors.ConfigError(
+        f"{key} is {wording.quote(values)}, not a list of names"
+      )
     values = [values]
   if not values:
     raise errors.ConfigError(f"{key} is empty")
   names = tuple(_read_name(value, key) for value in values)
   for name in names:
     if names.count(name) > 1:
-      raise errors.ConfigError(f"{name!r} is named twice in {key}")
+      raise errors.ConfigError(f"{wording.quote(name)} is named twice in {key}")
     if known is not None and name not in known:
       kept = " that are kept" if key in ("center", "root") else ""
       raise errors.ConfigError(
-        f"{name!r} in {key} is not one of the joints{kept}"
+        f"{wording.quote(name)} in {key} is not one of the joints{kept}"
       )
   return names
 
@@ -100,24 +105,33 @@ def _read_names(content, key, known=None):
 def _read_computed(content, recorded):
   if not isinstance(content, dict):
     raise errors.ConfigError(
-      f"computed is {content!r}, not an object of joints and their sources"
+      f"computed is {wording.quote(content)}, not an object of joints and their"
+      " sources"
     )
   for joint in content:
     if _read_name(joint, "computed") in recorded:
-      raise errors.ConfigError(f"{joint!r} in computed is one of the joints")
+      raise errors.ConfigError(
+        f"{wording.quote(joint)} in computed is one of the joints"
+      )
   return {joint: _read_names(content, joint, recorded) for joint in content}
 
 
 def _read_bones(values, known):
   if not isinstance(values, list):
-    raise errors.ConfigError(f"bones is {values!r}, not a list of pairs")
+    raise errors.ConfigError(
+      f"bones is {wording.quote(values)}, not a list of pairs"
+    )
   for value in values:
     if not isinstance(value, list) or len(value) != 2:
-      raise errors.ConfigError(f"bones holds {value!r}, not a pair of joints")
+      raise errors.ConfigError(
+        f"bones holds {wording.quote(value)}, not a pair of joints"
+      )
   return [_read_names({"bones": value}, "bones", known) for value in values]
 
 
 def _read_dimensions(value):
   if isinstance(value, bool) or value not in (2, 3):
-    raise errors.ConfigError(f"dimensions is {value!r}, not 2 or 3")
+    raise errors.ConfigError(
+      f"dimensions is {wording.quote(value)}, not 2 or 3"
+    )
   return int(value)

@@ -78,6 +78,11 @@ def create(
     return getattr(module, function)(**given)
   except TypeError as error:
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if not found and error.__traceback__.tb_next is None:  # Of the call itself.
+      raise errors.ConfigError(
+        f"config.backbone={name!r} cannot be called with {', '.join(given)}"
+        f" ({error})"
+      ) from error
     if not found or found[1] not in given:
       raise  # A bug of the backbone: its traceback names file and line.
     key = f"config.model.{found[1]}" if found[1] in overrides else found[1]
@@ -147,7 +152,9 @@ def _find(name: str) -> tuple[ModuleType, str]:
     if not error.name or not path.startswith(error.name):
       raise  # An import within the user's module fails.
     raise errors.ConfigError(f"{unknown} ({error}); {remedy}") from error
-  except ValueError as error:  # An empty name.
+  except (TypeError, ValueError) as error:  # A relative or an empty name.
+    if path and not path.startswith("."):
+      raise  # Of the user's module.
     raise errors.ConfigError(f"{unknown}; {remedy}") from error
   if not hasattr(module, function):
     raise errors.ConfigError(

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from sgcl_jax import errors
+from sgcl_jax.dataset import splits
 
 PREFIX = "--config."
 WORDS = {"true": True, "false": False, "1": True, "0": False}
@@ -36,6 +37,7 @@ def override(
       are other arguments.
   """
   given = _split(config, arguments)
+  before = dict(_flatten(config))
   for key, text in given.items():
     path, _, name = key.rpartition(".")
     section = config[path] if path else config
@@ -47,6 +49,7 @@ def override(
     # A list, of a config.json, becomes a tuple, and None becomes a value.
     with section.ignore_type():
       section[name] = value
+  _check_split(before, dict(_flatten(config)), given)
   return config, tuple(given)
 
 
@@ -88,6 +91,21 @@ def _check_key(key, known):
   if key in ("preset", "start"):  # They set further fields.
     raise errors.ConfigError(
       f"{key} is an option after the colon: --config FILE:{key}=..."
+    )
+
+
+def _check_split(before, after, given):
+  """Refuses a split that would be a name alone, and change no clips."""
+  key, parts = "data.split", ("data.train_split", "data.test_split")
+  if before.get(key) == after.get(key) or not given.keys().isdisjoint(parts):
+    return
+  if after[key] not in (*splits.PROTOCOLS, "all"):
+    return  # The ranges refuse it.
+  if all(before.get(part) == after.get(part) for part in parts):
+    raise errors.ConfigError(
+      f"config.{key}={given[key]} changes no clips, since config.{parts[0]} is"
+      f" {before.get(parts[0])!r}: use the option, --config"
+      f" FILE:split={given[key]}, or set both {' and '.join(parts)}, too"
     )
 
 

@@ -35,7 +35,7 @@ def show(name: str | os.PathLike) -> str:
 
 def quote(value: Any) -> str:
   """Returns the `repr` of a value that a file holds, cut to a line."""
-  return _SHORT.repr(value)
+  return _SHORT.repr(value).replace("\n", " ")  # An array takes several lines.
 
 
 def _show_character(char):

@@ -10,7 +10,7 @@ import pytest
 
 from configs import agcn_custom, ctrgcn_custom, infogcn_custom
 from data_prep import custom, problems
-from data_prep.clips import reader
+from data_prep.clips import like, reader
 from sgcl_jax import (
   augment,
   errors,
@@ -465,6 +465,16 @@ def test_recordings_without_labels_are_for_predict(raw, layout, tmp_path):
     custom.main(args)
   custom.main([*args, "--skip_broken"])
   assert input_pipeline.load(out, "train").names == ["c"]
+
+
+@pytest.mark.parametrize("stored", [{"cut": 3}, ["keep"], 3])
+def test_options_of_another_version_are_named(stored):
+  """Of a data set (--like), and of a checkpoint (predict)."""
+  with pytest.raises(errors.DataError, match="another version.*has drop_unsee"):
+    like.make_options(skeletons.NTU, {like.METADATA: stored}, "the model")
+  assert like.make_options(skeletons.NTU, {}, "").empty_frames == "keep"
+  with pytest.raises(errors.ConfigError, match="a name or a text, not 3"):
+    skeletons.get(3)
 
 
 def test_what_looks_like_another_mistake_is_noticed(layout, tmp_path, capsys):

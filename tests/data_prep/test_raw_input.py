@@ -8,6 +8,7 @@ import argparse
 import collections
 import contextlib
 import io
+import json
 import os
 import pathlib
 import re
@@ -384,13 +385,20 @@ def test_values_of_files_are_cut_to_a_line():
   deep = []
   for _ in range(500):
     deep = [deep]
-  for value in (deep, "x" * 10**6, [*range(10**5)], {"a": "\x1b" * 999}):
+  table = np.zeros((3, 3))
+  for value in (deep, "x" * 10**6, [*range(10**5)], {"a": "\x1b" * 999}, table):
     assert (
       len(wording.quote(value)) < 400 and wording.quote(value).isprintable()
     )
   with pytest.raises(errors.DataError) as error:
     nw_ucla._parse_skeletons([[[0.0, 0.0, deep]] * 20])
   assert len(str(error.value)) < 200
+  layout = {"name": "a", "joints": ["b"], "bones": [], "center": "b"}
+  for key in (*layout, "dimensions", "base", "root", "keep", "computed"):
+    with pytest.raises(errors.ConfigError) as error:
+      content = {"dimensions": 3, **layout, key: ["x" * 9999]}
+      skeletons.parse(json.dumps(content), "arm.json")
+    assert len(str(error.value)) < 400 and str(error.value).isprintable()
 
 
 ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")

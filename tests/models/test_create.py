@@ -217,6 +217,20 @@ def test_infogcns_bones_are_those_of_the_transform():
     np.testing.assert_array_equal(ours[..., 0, :], clip[..., 0, :])
 
 
+@pytest.mark.parametrize(("name", "dimensions"), [("coco17", 2), ("ucla", 3)])
+def test_infogcn_subtracts_coordinates_alone(
+  name, dimensions, shallow, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(
+    ancestors, "subtract", lambda matrix, x, size: asked.append(size) or x
+  )
+  model = shallow("infogcn", skeleton=name)
+  shape = (2, 1, 8, model.skeleton.num_joints, 3)
+  jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+  assert asked == [dimensions]
+
+
 # Variable -> (distribution, its standard deviation or bound) in the references.
 # C, F and R are the sizes of a block of 16 channels.
 DRAWS = {

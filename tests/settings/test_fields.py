@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields that are set on the command line."""
 
+import functools
 import json
 
 import pytest
@@ -55,6 +56,22 @@ def test_a_field_follows_the_split_unless_it_is_set():
     "xview_train",
     "test",
   )
+
+
+def test_a_split_that_would_be_a_name_alone():
+  """The clips of these configs do not follow the field, as NTU's do."""
+  for name in ("ctrgcn_custom", "ctrgcn_ucla"):
+    load = functools.partial(command.load_config, f"configs/{name}.py")
+    with pytest.raises(
+      errors.ConfigError, match="changes no clips.*'train': u"
+    ):
+      override("data.split=xsub", config=load())
+    override(f"data.split={load().data.split}", config=load())
+    parts = "data.train_split=xsub_train", "data.test_split=xsub_test"
+    config = override("data.split=xsub", *parts, config=load())
+    assert config.data.train_split == "xsub_train"
+  config = command.load_config("configs/ctrgcn_custom.py:split=xsub")
+  assert config.data.test_split == "xsub_test"
 
 
 def test_true_and_false():
