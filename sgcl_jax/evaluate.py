@@ -56,6 +56,7 @@ def make_evaluator(
 
   def evaluate(variables, between=lambda: None):
     outputs = []
+    variables = parallel.replicate(variables)
     batches = input_pipeline.eval_batches(clips, batch_size)
     total = -(-len(clips) // batch_size)
     for rows, batch in progress.bar(

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from configs import ctrgcn_ucla, infogcn_ucla
-from sgcl_jax import experiment, input_pipeline, randomness, steps, train
+from sgcl_jax import (
+  evaluate,
+  experiment,
+  input_pipeline,
+  randomness,
+  steps,
+  train,
+)
 from sgcl_jax.devices import parallel
 from sgcl_jax.models import blocks, infogcn
 from sgcl_jax.training import finetune
@@ -136,6 +143,31 @@ def test_a_step_makes_no_round_trip_to_the_host(tiny, clips):
     with pytest.raises(jax.errors.JaxRuntimeError, match="host-to-device"):
       step(current, third)
   assert all(map(np.isfinite, metrics.flatten().values()))
+
+
+def test_an_evaluation_sends_its_variables_once(tiny, clips, monkeypatch):
+  """Each batch gets the same arrays, placed as a mapped step wants them."""
+  parts = tiny()
+  _, current = init_state(parts)
+  make, seen = parallel.map_eval_step, []
+
+  def map_watched(step):
+    mapped = make(step)
+
+    def run(variables, batch):
+      seen.append(variables)
+      return mapped(variables, batch)
+
+    return run
+
+  monkeypatch.setattr(parallel, "map_eval_step", map_watched)
+  found, _ = evaluate.make_evaluator(parts, clips)(current.variables())
+  assert len(found.logits) == len(clips)
+  assert len(seen) > 2
+  assert all(variables is seen[0] for variables in seen)
+  (placed,) = parallel.replicate((np.zeros(3),))
+  for leaf in jax.tree.leaves(seen[0]):
+    assert leaf.sharding == placed.sharding
 
 
 @pytest.fixture(scope="module")

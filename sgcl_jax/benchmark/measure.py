@@ -109,12 +109,11 @@ def _calls(parts):
   }
   step = train.make_train_step(parts, optimizer)
   inference = evaluate.make_eval_step(parts)
+  variables = parallel.replicate(state.variables())
   augment = workload.make_augment_step(parts)
   calls = {
     "train": _repeated(step, state, batch),
-    "inference": lambda: jax.block_until_ready(
-      inference(state.variables(), batch)
-    ),
+    "inference": lambda: jax.block_until_ready(inference(variables, batch)),
     "augment": lambda: jax.block_until_ready(augment({}, batch)),
     **_products(),
   }

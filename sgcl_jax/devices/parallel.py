@@ -6,6 +6,7 @@ whole, and is equal on all replicas.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ def map_train_step(step: Callable[..., Any]) -> Callable[..., Any]:
   def run(state, batch):
     nonlocal is_first
     if is_first:
-      state, is_first = _replicate(state), False
+      state, is_first = replicate(state), False
     return mapped(state, _split(batch))
 
   run.lower = lambda state, batch: mapped.lower(state, _split(batch))
@@ -51,6 +52,7 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(variables, batch) -> [N, ...]` over the local devices.
 
   The batch is split along its first axis, and the results are joined again.
+  Variables for several calls should come from `replicate`.
   """
   mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0))
 
@@ -59,6 +61,25 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result)
 
   return run
+
+
+def replicate(tree: Any) -> Any:
+  """Returns a copy of a tree of arrays, placed as a mapped step wants it.
+
+  A step that is called with anything else copies it to all devices at each
+  call.
+  """
+  return _make_copy()(tree, np.zeros(jax.local_device_count()))
+
+
+@functools.cache  # Compiles once for each tree.
+def _make_copy():
+  return jax.pmap(
+    lambda tree, _: jax.tree.map(jnp.copy, tree),
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+  )
 
 
 def repeat_on_devices(
@@ -110,17 +131,6 @@ def check_batch_size(size: int, name: str) -> None:
 def padded_size(size: int) -> int:
   """Returns the batch size, rounded up to one that splits over the devices."""
   return -(-size // jax.local_device_count()) * jax.local_device_count()
-
-
-def _replicate(state):
-  """Returns a copy of a tree of arrays, placed as a step returns its state."""
-  copy = jax.pmap(
-    lambda state, _: jax.tree.map(jnp.copy, state),
-    axis_name=AXIS,
-    in_axes=(None, 0),
-    out_axes=None,
-  )
-  return copy(state, np.zeros(jax.local_device_count()))
 
 
 def _split(batch):

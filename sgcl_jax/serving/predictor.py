@@ -54,13 +54,14 @@ def make(
     lambda clips, num: model.parts.transform(clips, num, None)
   )
   classify = parallel.map_eval_step(model.make_classifier())
+  variables = parallel.replicate(model.variables)
 
   def predict(clips):
     logits = []
     for start in range(0, len(clips), batch_size):
       part = clips[start : start + batch_size]
       x = np.asarray(transform(*_stack(part, batch_size)))
-      logits.append(np.asarray(classify(model.variables, x))[: len(part)])
+      logits.append(np.asarray(classify(variables, x))[: len(part)])
     logits = np.concatenate(logits).astype(np.float32)
     if not np.isfinite(logits).all():
       raise errors.TrainingError(
