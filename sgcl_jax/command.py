@@ -77,9 +77,7 @@ def run(
 
 def describe(error: OSError) -> str:
   """Returns an error of the operating system as a sentence, with its file."""
-  if error.strerror is None:
-    return _in_one_line(error)
-  reason = error.strerror[0].lower() + error.strerror[1:]
+  reason = wording.reason(error)
   names = [x for x in (error.filename, error.filename2) if x is not None]
   shown = " to ".join(wording.show(str(name)) for name in names)
   return f"{shown}: {reason}" if names else reason

@@ -28,3 +28,7 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
   """A run that cannot go on."""
+
+
+class DiskError(UserError):
+  """A file that could not be written."""

@@ -16,6 +16,7 @@ from sgcl_jax.devices import parallel
 from sgcl_jax.evaluation import metrics, provenance
 from sgcl_jax.runs import (
   checkpoint,
+  digest,
   embeddings,
   files,
   history,
@@ -161,6 +162,7 @@ def finish(
     "device": parallel.describe_devices(),
     "versions": history.find_versions(),
   }
+  summary = digest.seal(summary)
   files.write_json(place / workdir.SUMMARY, summary)
   return summary
 

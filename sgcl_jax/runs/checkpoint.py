@@ -4,13 +4,18 @@
 import contextlib
 import os
 import pathlib
+import re
+import shutil
+import threading
+import time
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
 from sgcl_jax import errors, state
-from sgcl_jax.runs import digest, event_loops
+from sgcl_jax.runs import digest, event_loops, files
 from sgcl_jax.terminal import paths
 
 TrainState = state.TrainState
@@ -21,6 +26,10 @@ ANY = "any"
 FORMAT = 2
 # Field that older runs stored, though it changes neither variables nor logits.
 IGNORED = "model.graph_block"
+# Longest wait for the threads of a save that failed.
+THREAD_SECONDS = 10.0
+# How TensorStore, below Orbax, reports an error of the operating system.
+OS_ERROR = re.compile(r"os_error_code='([0-9]+)'")
 
 
 class Checkpoints:
@@ -63,22 +72,35 @@ class Checkpoints:
     )
 
   def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
-    """Saves a state under its step, whole or not at all."""
+    """Saves a state under its step, whole or not at all.
+
+    Raises:
+      DiskError: If it cannot be written; older checkpoints stay.
+    """
     model, training = _split(state)
     metadata = digest.add(
       {**metadata, "format": FORMAT, "step": int(state.step)},
       {"model": model, "training": training},
     )
-    saved = self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        model=ocp.args.StandardSave(model),
-        training=ocp.args.StandardSave(training),
-        metadata=ocp.args.JsonSave(metadata),
-      ),
+    args = ocp.args.Composite(
+      model=ocp.args.StandardSave(model),
+      training=ocp.args.StandardSave(training),
+      metadata=ocp.args.JsonSave(metadata),
     )
+    step = int(state.step)
+    try:
+      with event_loops.patient(), _failing_quietly():
+        saved = self._manager.save(step, args=args)
+    except Exception as error:
+      # What is half-written takes room, and nobody reads it.
+      for partial in self.path.glob(f"{step}.*"):
+        shutil.rmtree(partial, ignore_errors=True)
+      refusal = _find_refusal(error)
+      if refusal is None:
+        raise
+      raise files.refuse(self.path / str(step), refusal) from error
     self._metadata = None
-    assert saved, f"{self.path} has a checkpoint of step {int(state.step)}"
+    assert saved, f"{self.path} has a checkpoint of step {step}"
 
   def latest(self) -> int | None:
     """Returns the step of the newest checkpoint, None without one."""
@@ -200,6 +222,38 @@ class Checkpoints:
     return errors.CheckpointError(
       f"{self.path / str(step)} {problem}; {remedy}"
     )
+
+
+@contextlib.contextmanager
+def _failing_quietly():
+  """Mutes the threads of a save that fails, and waits for them.
+
+  The error of one of them is raised; the others would go on writing.
+  """
+  verbosity, before = logging.get_verbosity(), set(threading.enumerate())
+  logging.set_verbosity(logging.FATAL)
+  try:
+    yield
+  except Exception:
+    deadline = time.monotonic() + THREAD_SECONDS
+    for thread in set(threading.enumerate()) - before:
+      with contextlib.suppress(Exception):  # Orbax's `join` raises its error.
+        thread.join(max(0.0, deadline - time.monotonic()))
+    raise
+  finally:
+    logging.set_verbosity(verbosity)
+
+
+def _find_refusal(error):
+  """Returns the error of the operating system behind one of Orbax, or None."""
+  while error is not None:
+    if isinstance(error, OSError) and error.errno:
+      return error
+    found = OS_ERROR.search(str(error))
+    if found:
+      return OSError(int(found[1]), os.strerror(int(found[1])))
+    error = error.__cause__ or error.__context__
+  return None
 
 
 def _summarize(error):

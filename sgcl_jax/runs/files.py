@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 LOCK = "lock"
 DAMAGED_ARRAYS = (ValueError, TypeError, EOFError, zipfile.BadZipFile)
@@ -24,21 +25,60 @@ MOUNTS = pathlib.Path("/proc/self/mountinfo")
 
 
 @contextlib.contextmanager
+def writing(
+  path: str | os.PathLike, *others: str | os.PathLike
+) -> Iterator[None]:
+  """Makes errors of the operating system in the block name a file.
+
+  An error of `write` names none: with a full disk, one would not know which.
+
+  Args:
+    path: The file that the block writes; what the message names.
+    *others: Files and directories that stand for it, such as its temporary
+      file. An error that names a file outside of these and `path` is left as
+      it is.
+
+  Raises:
+    DiskError: Names the file, the reason and what helps.
+  """
+  try:
+    yield
+  except OSError as error:
+    for name in (error.filename, error.filename2):
+      if isinstance(name, str):
+        parents = {pathlib.Path(name), *pathlib.Path(name).parents}
+        if not parents & set(map(pathlib.Path, (path, *others))):
+          raise
+    raise refuse(path, error) from error
+
+
+def refuse(path: str | os.PathLike, error: OSError) -> errors.DiskError:
+  """Returns the error for a file that could not be written."""
+  return errors.DiskError(f"{path} was not written: {wording.reason(error)}")
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary path; its file replaces `path` on success.
 
   The temporary file has the suffix of `path` and is in the same directory,
   which is made if it does not exist. After an exception the temporary file is
   removed and `path` is unchanged.
+
+  Raises:
+    DiskError: As `writing`.
   """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f".{path.stem}.open-{os.getpid()}{path.suffix}")
   try:
-    yield partial
-    os.replace(partial, path)
+    with writing(path, path.parent, *path.parents):
+      path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, partial):
+      yield partial
+      os.replace(partial, path)
   finally:
-    partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # Of a file system that is read-only.
+      partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

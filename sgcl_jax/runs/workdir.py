@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sgcl_jax import errors
-from sgcl_jax.runs import files, stored
+from sgcl_jax.runs import digest, files, stored
 from sgcl_jax.terminal import output, wording
 
 CONFIG = "config.json"
@@ -142,6 +142,8 @@ def read_summary(workdir: str | os.PathLike) -> dict[str, Any]:
     summary = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(summary, dict):
       raise ValueError("no object")
+    if digest.find_damage(summary, {}):
+      raise ValueError("it is not as it was written")
     return summary
   except FileNotFoundError:
     return {}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How messages spell numbers, names and commands."""
 
+import errno
 import os
 import reprlib
 import shlex
@@ -8,6 +9,15 @@ from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+# What helps against an error of the operating system.
+REMEDIES = {
+  errno.ENOSPC: "free some space there, or name another place",
+  errno.EDQUOT: "free some space there, or name another place",
+  errno.EFBIG: "raise the limit of the size of a file: ulimit -f unlimited",
+  errno.EMFILE: "raise the limit of open files, as with ulimit -n 4096",
+  errno.ENFILE: "the machine has too many open files: end other programs",
+  errno.EROFS: "name a place that can be written to",
+}
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -22,6 +32,15 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 def command_line(module: str, *arguments: str) -> str:
   """Returns a command to print, which a shell runs as it is printed."""
   return shlex.join(["python", "-m", module, *arguments])
+
+
+def reason(error: OSError) -> str:
+  """Returns why the operating system refused, and a remedy if one is known."""
+  if error.strerror is None:
+    return " ".join(str(error).split()) or type(error).__name__
+  text = error.strerror[0].lower() + error.strerror[1:]
+  remedy = REMEDIES.get(error.errno)
+  return f"{text}; {remedy}" if remedy else text
 
 
 def show(name: str | os.PathLike) -> str:

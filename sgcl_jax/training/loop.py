@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from sgcl_jax import evaluate, experiment, input_pipeline, state
+from sgcl_jax import errors, evaluate, experiment, input_pipeline, state
 from sgcl_jax.runs import checkpoint, history, record, saving, scores, stop
 from sgcl_jax.terminal import output
 from sgcl_jax.training import epoch
@@ -54,8 +54,18 @@ class Loop:
 
     Raises:
       TrainingError: If a value of a step is not finite.
+      DiskError: If a file could not be written; names it, and what is left.
+      WorkdirError: If the workdir was moved or removed.
       Stopped: If a signal asked for it, after the state was saved.
     """
+    try:
+      return self._run(current, saved)
+    except errors.DiskError as error:
+      raise errors.DiskError(
+        f"{error}. {self._name_kept().capitalize()}; afterwards {AGAIN}"
+      ) from error
+
+  def _run(self, current, saved):
     self._past = history.follow(saved)
     self._clock = saving.Clock(self.parts.saving)
     saved = saved or {"epoch": 0}
@@ -121,13 +131,15 @@ class Loop:
 
   def _name_kept(self):
     step = self.checkpoints.latest()
-    if step is None:
+    if step is None or not (self.checkpoints.path / str(step)).is_dir():
       return "no checkpoint was saved before it"
     return f"the checkpoint of step {step} is kept"
 
   def _save(self, current, **fields):
     # The record is written before the checkpoint: after a kill between the two,
     # the next run drops these lines and repeats the steps.
-    self._recorder.flush()
-    self.checkpoints.save(current, {**self.metadata, **self._past(), **fields})
+    log = self._recorder.seal()
+    self.checkpoints.save(
+      current, {**self.metadata, **self._past(), **log, **fields}
+    )
     self._clock.reset()
