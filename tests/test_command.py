@@ -200,7 +200,7 @@ def test_backbones_that_cannot_be_imported(write_backbone):
   [
     (errors.DataError("no data"), 1, "error: no data\n"),
     (FileNotFoundError(2, "No such file", "x"), 1, "error: x: no such file"),
-    (OSError(28, "No space left"), 1, "error: no space left\n"),
+    (OSError(28, "No space left"), 1, "error: no space left; free some space"),
     (OSError("odd"), 1, "error: odd\n"),
     (KeyboardInterrupt(), 130, "interrupted\n"),
   ],

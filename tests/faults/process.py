@@ -191,6 +191,8 @@ def fork(
   if not pid:
     for number, end in enumerate(pipes.write_ends, 1):
       os.dup2(end, number)
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w")
+    sys.stderr = sys.__stderr__ = os.fdopen(2, "w", buffering=1)
     os._exit(_work(arguments, before))
   pipes.start_reading()
   return Run(pid, pipes)
