@@ -133,20 +133,24 @@ def write_dataset(
 
   Raises:
     DataError: `out` is taken, or a clip does not fit the description.
+    DiskError: It cannot be written.
   """
   check_out(out, overwrite)
   shown, out = out, pathlib.Path(os.path.realpath(out))
   checked = _check_clips(clips, len(about.class_names), about.shape)
-  made = make_parents(out)
   partial = out.with_name(f".{out.name}.incomplete-{os.getpid()}")
+  made = []
   try:
-    partial.mkdir()
-    shards = _write_shards(partial, checked, shard_bytes)
-    if not shards:
-      raise errors.DataError(f"there is no clip to write to {shown}")
-    if report is not None:
-      files.write_json(partial / problems.REPORT, report)
-    finish(partial, out, shards, about, overwrite=overwrite)
+    with files.writing(out, *out.parents):
+      made = make_parents(out)
+      partial.mkdir()
+    with files.writing(out, partial):
+      shards = _write_shards(partial, checked, shard_bytes)
+      if not shards:
+        raise errors.DataError(f"there is no clip to write to {shown}")
+      if report is not None:
+        files.write_json(partial / problems.REPORT, report)
+      finish(partial, out, shards, about, overwrite=overwrite)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
     remove_empty(made)

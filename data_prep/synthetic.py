@@ -18,6 +18,7 @@ import numpy as np
 from data_prep import ntu60
 from data_prep.ntu import skeleton_file
 from sgcl_jax import command, errors
+from sgcl_jax.runs import files
 from sgcl_jax.terminal import progress, wording
 
 # X-Sub's training subjects in NTU RGB+D 60, and six of its test ones.
@@ -298,14 +299,17 @@ def write(
       f"{shown}: exists and is not empty; remove it or choose another --out"
     )
   clip_names = names(num_classes, clips_per_class, performers)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  partial = pathlib.Path(tempfile.mkdtemp(dir=out.parent, prefix=".synthetic-"))
+  with files.writing(out, *out.parents):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = tempfile.mkdtemp(dir=out.parent, prefix=".synthetic-")
+  partial = pathlib.Path(partial)
   try:
-    for name in progress.bar(clip_names, unit="clips"):
-      text = skeleton_text(clip(name, seed=seed))
-      (partial / f"{name}.skeleton").write_text(text, encoding="utf-8")
-    partial.chmod(0o755)  # mkdtemp keeps others out.
-    partial.replace(out)
+    with files.writing(out, partial):
+      for name in progress.bar(clip_names, unit="clips"):
+        text = skeleton_text(clip(name, seed=seed))
+        (partial / f"{name}.skeleton").write_text(text, encoding="utf-8")
+      partial.chmod(0o755)  # mkdtemp keeps others out.
+      partial.replace(out)
   except BaseException:
     shutil.rmtree(partial, ignore_errors=True)
     raise

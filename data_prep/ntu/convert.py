@@ -80,7 +80,10 @@ def convert(
   found = raw_set.find(wanted, raws)
   if options.lone_person is None:
     options = dataclasses.replace(options, lone_person=wanted.lone_person)
-  with _claim(out.with_name(f".{out.name}.incomplete")) as work:
+  with (
+    _claim(out.with_name(f".{out.name}.incomplete")) as work,
+    files.writing(out, work),
+  ):
     parts, done = _plan(wanted, found.files, work, options)
     results = _run(parts, done, options.workers or cores.count_cores())
     content = report.make(wanted, found, [part.cell for part in parts], results)

@@ -126,11 +126,13 @@ def to_csv(table: content.Table) -> str:
 def _replacing(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields an empty directory that takes the place of `out` on success."""
   out = pathlib.Path(os.path.realpath(out))
-  out.parent.mkdir(parents=True, exist_ok=True)
   partial = out.with_name(f".{out.name}.open-{os.getpid()}")
-  partial.mkdir()
   try:
-    yield partial
-    files.move_into_place(partial, out)
+    with files.writing(out, *out.parents):
+      out.parent.mkdir(parents=True, exist_ok=True)
+      partial.mkdir()
+    with files.writing(out, partial):
+      yield partial
+      files.move_into_place(partial, out)
   finally:
     shutil.rmtree(partial, ignore_errors=True)

@@ -14,6 +14,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
   parser.add_argument("--out", type=pathlib.Path, help="keeps what was found")
   args = parser.parse_args(argv)
+  # A run inherits what nohup and `&` ignore, and would ignore it rightly.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
   with tempfile.TemporaryDirectory(prefix="faults_") as folder:
     root = pathlib.Path(folder)
     out = args.out or root / "out"
