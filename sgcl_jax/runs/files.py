@@ -130,7 +130,10 @@ def claim(directory: pathlib.Path, refusal: errors.UserError) -> Iterator[None]:
   Raises:
     WorkdirError: If the file system has no locks; names it.
   """
-  with (directory / LOCK).open("w", encoding="utf-8") as lock:
+  with contextlib.ExitStack() as stack:
+    with writing(directory / LOCK):
+      opened = (directory / LOCK).open("w", encoding="utf-8")
+      lock = stack.enter_context(opened)
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
