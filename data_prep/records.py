@@ -141,10 +141,10 @@ def write_dataset(
   partial = out.with_name(f".{out.name}.incomplete-{os.getpid()}")
   made = []
   try:
-    with files.writing(out, *out.parents):
+    with files.writing(shown, out, *out.parents):
       made = make_parents(out)
       partial.mkdir()
-    with files.writing(out, partial):
+    with files.writing(shown, out, partial):
       shards = _write_shards(partial, checked, shard_bytes)
       if not shards:
         raise errors.DataError(f"there is no clip to write to {shown}")

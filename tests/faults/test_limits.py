@@ -48,10 +48,13 @@ def list_files(folder):
   }
 
 
-def write_scores(path):
+def write_scores(path, scale=1.0):
   names = np.array([f"clip_{i}" for i in range(4)])
   labels = np.arange(4, dtype=np.int32)
-  scores.write(path, scores.Scores(names, labels, np.eye(4, dtype="f4")))
+  scores.write(
+    path,
+    scores.Scores(names, labels, np.eye(4, dtype="f4") * np.float32(scale)),
+  )
 
 
 def write_report(out):
@@ -62,15 +65,16 @@ def write_report(out):
 def write_table(out):
   finished.write(out.parent / "run", ctrgcn_ucla.get_config())
   with small_files():
-    results.main(["add", str(out.parent / "run"), "--csv", str(out)])
+    results.main(["add", str(out.parent / "run"), "--csv", f"{out}.csv"])
 
 
 def fuse(out):
   paths = [out.with_name(name) for name in ("a.npz", "b.npz")]
-  for path in paths:
-    write_scores(path)
+  for scale, path in enumerate(paths, 1):
+    write_scores(path, scale)
+  line = ["--scores", *map(str, paths), "--weights", "1", "1"]
   with small_files():
-    ensemble.main(["--scores", *map(str, paths), "--out", str(out)])
+    ensemble.main([*line, "--out", str(out)])
 
 
 def convert(out):
