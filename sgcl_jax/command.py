@@ -61,6 +61,7 @@ def run(
   sys.stderr = output.outlast(sys.stderr, sys.__stderr__)
   try:
     main()
+    sys.stdout.flush()  # Here an error of it ends the command as any other.
   except errors.UserError as error:
     _fail(str(error))
   except OSError as error:

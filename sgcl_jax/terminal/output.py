@@ -7,13 +7,23 @@ from typing import Any, TextIO
 
 
 class _Output(io.FileIO):
-  """A file descriptor that drops what is written after its reader has left."""
+  """A file descriptor that drops what is written after its reader has left.
+
+  The first other error, as of a full disk, is raised and names the stream; what
+  comes after it is dropped, so that the end of the process has no second one.
+  """
+
+  _failed = False
 
   def write(self, data: Any) -> int | None:
     try:
       return super().write(data)
-    except BrokenPipeError:
-      return memoryview(data).nbytes
+    except OSError as error:
+      if self._failed or isinstance(error, BrokenPipeError):
+        return memoryview(data).nbytes
+      self._failed = True
+      name = "standard output" if self.fileno() == 1 else "standard error"
+      raise OSError(error.errno, error.strerror, name) from error
 
 
 def outlast(stream: TextIO, original: TextIO) -> TextIO:

@@ -7,6 +7,8 @@ import io
 import os
 import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from sgcl_jax.report import content, page
 from sgcl_jax.results import __main__ as results
 from sgcl_jax.runs import checkpoint, embeddings, files, record, scores
 from tests import finished, test_train
+from tests.conftest import ROOT
 from tests.faults import trial
 
 TOO_LARGE = "was not written: file too large; raise the limit"
@@ -252,3 +255,23 @@ def test_an_error_of_the_system_has_a_remedy(number, text):
     files.writing("y", "x"),
   ):
     raise error
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_under_standard_output():
+  program = (
+    "from sgcl_jax import command\ncommand.run(lambda: print('x' * 9999))\n"
+  )
+  with open("/dev/full", "w") as full:
+    done = subprocess.run(
+      [sys.executable, "-c", program],
+      cwd=ROOT,
+      stdout=full,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+  assert done.returncode == 1
+  assert done.stderr == (
+    "error: standard output: no space left on device; free some space there,"
+    " or name another place\n"
+  )
