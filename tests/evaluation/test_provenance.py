@@ -104,9 +104,8 @@ def test_the_runs_own_clips_may_move(run, tiny, tiny_data, tmp_path, old):
   if old:
     edit_metadata(run, forget)
   shutil.copytree(tiny_data, tmp_path / "moved")
-  (run / "summary.json").write_text(
-    json.dumps(json.loads((run / "summary.json").read_text()) | {"top1": -1})
-  )
+  summary = json.loads((run / "summary.json").read_text()) | {"top1": -1}
+  (run / "summary.json").write_text(json.dumps(digest.seal(summary)))
   moved = tiny(**ONE_EPOCH, **{"data.dir": str(tmp_path / "moved")})
   summary = evaluate.run(moved, run)
   assert summary["data"]["dir"] == str(tmp_path / "moved")

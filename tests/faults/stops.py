@@ -30,7 +30,12 @@ def at_random_time(
     run = trial.begin(lambda: None, *more)
     delay = trial.rng.uniform(0, trial.seconds * 0.8**attempt)
     if run.wait_for(delay):
-      found = hit(run)
+      try:
+        found = hit(run)
+      except trials.Unsuited:  # Nobody else would end it.
+        run.hit(signal.SIGKILL)
+        run.end()
+        raise
       return found, run.end()
     run.end()
   raise trials.Unsuited("the run was always faster")
