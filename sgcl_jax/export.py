@@ -123,6 +123,7 @@ def to_onnx(model: Any, *, num_clips: int, num_frames: int) -> Any:
     input_names=("skeleton", "num_frames"),
     output_names=("probabilities",),
   )
+  _drop_unread(proto.graph)
   about = {k: json.dumps(v) for k, v in describe(model).items()}
   onnx.helper.set_model_props(proto, about)
   return proto
@@ -199,6 +200,24 @@ def _run(args):
   write(model, args.out, num_clips=args.num_clips, num_frames=args.num_frames)
   size = args.out.stat().st_size / 1e6
   print(f"wrote {args.out} ({size:.1f} MB): {len(model.class_names)} classes")
+
+
+def _drop_unread(graph):
+  """Removes constants that no node reads: ONNX Runtime warns of each."""
+  read = set(_list_reads(graph))
+  kept = [each for each in graph.initializer if each.name in read]
+  del graph.initializer[:]
+  graph.initializer.extend(kept)
+
+
+def _list_reads(graph):
+  """Yields the names of the values that a graph and those in it read."""
+  for node in graph.node:
+    yield from node.input
+    for attribute in node.attribute:
+      if attribute.HasField("g"):
+        yield from _list_reads(attribute.g)
+  yield from (each.name for each in graph.output)
 
 
 def _make_shapes(model, num_clips, num_frames):

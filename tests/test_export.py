@@ -196,7 +196,7 @@ def backbone_run(request, tiny, save_run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", export.SUFFIXES)
-def test_backbones(backbone_run, suffix, tmp_path):
+def test_backbones(backbone_run, suffix, tmp_path, capfd):
   if suffix == ".onnx":
     pytest.importorskip("jax2onnx")
   directory, name = backbone_run
@@ -204,7 +204,9 @@ def test_backbones(backbone_run, suffix, tmp_path):
   skeleton, num_frames = load_test_clips(model)
   size = {"num_clips": len(skeleton), "num_frames": skeleton.shape[1]}
   export.write(model, tmp_path / f"model{suffix}", **size)
+  capfd.readouterr()
   found = run_example(suffix, tmp_path, skeleton, num_frames)
+  assert "should be removed" not in capfd.readouterr().err  # Of ONNX Runtime.
   (path,) = (directory / "scores").glob("*_joint.npz")
   expected = jax.nn.softmax(scores.read(path).logits)
   # Certain or constant answers would agree with those of any model.
