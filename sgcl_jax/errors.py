@@ -26,6 +26,10 @@ class CheckpointError(UserError):
   """A checkpoint that is missing, damaged or of another model."""
 
 
+class HostsError(UserError):
+  """Processes of a run that do not find each other, or one that is lost."""
+
+
 class TrainingError(UserError):
   """A run that cannot go on."""
 

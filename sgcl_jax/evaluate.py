@@ -12,16 +12,16 @@ import numpy as np
 
 from sgcl_jax import errors, experiment, input_pipeline, state, steps
 from sgcl_jax.dataset import naming
-from sgcl_jax.devices import parallel
+from sgcl_jax.devices import hosts, parallel
 from sgcl_jax.evaluation import metrics, provenance
 from sgcl_jax.runs import (
-  checkpoint,
   digest,
   embeddings,
   files,
   history,
   record,
   scores,
+  shared,
   stop,
   workdir,
 )
@@ -58,7 +58,9 @@ def make_evaluator(
   def evaluate(variables, between=lambda: None):
     outputs = []
     variables = parallel.replicate(variables)
-    batches = input_pipeline.eval_batches(clips, batch_size)
+    batches = input_pipeline.eval_batches(
+      clips, batch_size, parallel.own_rows(batch_size)
+    )
     total = -(-len(clips) // batch_size)
     for rows, batch in progress.bar(
       batches, "evaluate", total=total, unit="batches"
@@ -108,6 +110,9 @@ def run(
     Stopped: After SIGTERM, SIGINT or SIGHUP.
   """
   clips = parts.source.load_test()
+  if hosts.count() > 1:
+    test = provenance.describe_test(parts, clips)
+    shared.check_equal({"config": parts.record, "data": None, "test": test})
   with stop.listen() as flag:
     evaluator = functools.partial(
       make_evaluator(parts, clips, save_embeddings),
@@ -123,9 +128,9 @@ def finish(
   evaluator: Evaluator,
 ) -> dict[str, Any]:
   """Does the same as `run`, with clips and an evaluator that already exist."""
-  with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
+  with contextlib.closing(shared.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
-    provenance.check(metadata, parts, clips, directory)
+    hosts.on_first(provenance.check, metadata, parts, clips, directory)
     variables = checkpoints.restore_model(
       state.variable_shapes(parts.model, parts.clip), parts.identity
     )
@@ -136,7 +141,12 @@ def finish(
       f" epoch {metadata['epoch'] + 1}; this checkpoint is not the end of that"
       " epoch"
     )
-  found, embedded = evaluator(variables)
+  found = evaluator(variables)
+  return hosts.on_first(_write, parts, directory, clips, metadata, *found)
+
+
+def _write(parts, directory, clips, metadata, found, embedded):
+  """Writes what an evaluation has found, and returns the summary."""
   test = provenance.describe_test(parts, clips)
   place = provenance.find_place(metadata, parts, test, directory)
   path = scores.find_path(place, parts.record)

@@ -230,30 +230,37 @@ def train_batches(
   repeats: int,
   batch_size: int,
   first: int = 0,
+  rows: slice = slice(None),
 ) -> Iterator[Batch]:
   """Yields the batches of one epoch: a permutation of (repeat, clip).
 
   An incomplete last batch is dropped. Each batch also holds two numbers per
   clip: `index`, its row in the bank of the released code, which is repeat *
   len(clips) + rank of its name; and `position`, its place in the batch. The
-  batches before number `first` are left out.
+  batches before number `first` are left out, and so are the clips of each batch
+  that are not at its `rows`: other processes take them.
   """
   batches = order.draw_epoch(
     len(clips), seed=seed, epoch=epoch, repeats=repeats, batch_size=batch_size
   )
+  position = np.arange(batch_size, dtype=np.int32)[rows]
   for index in batches[first:].astype(np.int32):
-    rows = index % len(clips)
-    batch = clips.batch(rows, clips.padded_frames(rows))
-    position = np.arange(batch_size, dtype=np.int32)
-    yield {**batch, "index": index, "position": position}
+    numbers = index % len(clips)
+    batch = clips.batch(numbers[rows], clips.padded_frames(numbers))
+    yield {**batch, "index": index[rows], "position": position}
 
 
-def eval_batches(clips: Clips, batch_size: int) -> Iterator[tuple[Any, Batch]]:
+def eval_batches(
+  clips: Clips, batch_size: int, rows: slice = slice(None)
+) -> Iterator[tuple[np.ndarray, Batch]]:
   """Yields every clip once, in name order.
 
   Yields:
-    (rows, batch): numbers [k] of the clips, and a batch padded to `batch_size`.
+    (numbers, batch): numbers [k] of the clips, and a batch that is padded to
+      `batch_size`, of which the `rows` are left.
   """
+  size = len(range(batch_size)[rows])
   for start in range(0, len(clips), batch_size):
-    rows = np.arange(start, min(start + batch_size, len(clips)))
-    yield rows, clips.batch(rows, clips.padded_frames(rows), batch_size)
+    numbers = np.arange(start, min(start + batch_size, len(clips)))
+    padded_frames = clips.padded_frames(numbers)
+    yield numbers, clips.batch(numbers[rows], padded_frames, size)

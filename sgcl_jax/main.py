@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from sgcl_jax import command, errors
+from sgcl_jax.devices import hosts
 from sgcl_jax.runs import workdir
 from sgcl_jax.settings import fields
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     action="store_true",
     help="write the graph, the feature and one pose of each test clip as well",
   )
+  hosts.add_options(parser)
   parser.add_json("the summary")
   args = parser.parse_args(argv)
   if args.config is None and args.mode == "evaluate" and args.workdir:
@@ -48,13 +50,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
   else:
     config = command.require_config(args)
-  with command.messages(args.json):
-    summary = _run(args, config)
-  if args.json:
-    command.print_json(summary)
+  _run(args, config)
 
 
 def _run(args, config):
+  """Joins the processes of the run, and parts from them at its end."""
+  with hosts.join(args):
+    with command.messages(args.json):
+      summary = _train_or_evaluate(args, config)
+    if args.json:
+      command.print_json(summary)
+
+
+def _train_or_evaluate(args, config):
   # JAX is imported late, so that mistakes in the arguments show at once.
   from sgcl_jax import evaluate, experiment, train
   from sgcl_jax.runs import embeddings

@@ -12,9 +12,9 @@ import optax
 
 from sgcl_jax import errors, evaluate, experiment, state, steps
 from sgcl_jax.dataset import order
-from sgcl_jax.devices import parallel
+from sgcl_jax.devices import hosts, parallel
 from sgcl_jax.evaluation import provenance
-from sgcl_jax.runs import checkpoint, history, stop, workdir
+from sgcl_jax.runs import checkpoint, history, shared, stop, workdir
 from sgcl_jax.terminal import output, wording
 from sgcl_jax.training import finetune, loop
 
@@ -38,14 +38,15 @@ def run(
     Stopped: After SIGTERM, SIGINT or SIGHUP; the state is saved.
   """
   source, schedule = parts.source, parts.schedule
-  saved = _check_start(parts, directory)
+  parallel.check_batch_size(source.batch_size, "config.batch_size")
+  saved = hosts.on_first(_check_start, parts, directory)
   clips, test_clips = source.load_train(), source.load_test()
   steps_per_epoch = source.num_steps(len(clips))
   check_contrast(parts, clips.labels, clips.class_names)
   optimizer = parts.optimizer.follow(schedule, steps_per_epoch)
   start = init_state(parts, optimizer, source.repeats * len(clips))
   # Only the first step needs the other run: it may be gone on resume.
-  if parts.init_from is not None and saved is None:
+  if parts.init_from is not None and saved is None and hosts.is_first():
     start = finetune.take_backbone(
       start,
       parts.init_from,
@@ -57,9 +58,10 @@ def run(
     )
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
+  shared.check_equal(metadata)
   for notice in (*schedule.notices(), *source.notices(clips, test_clips)):
     output.notice(notice)
-  with workdir.claim(parts.record, directory), stop.listen() as flag:
+  with shared.claim(parts.record, directory), stop.listen() as flag:
     print(
       f"{wording.count(len(clips), 'clip')} to train,"
       f" {len(test_clips):,} to test;"
@@ -161,7 +163,6 @@ def _check_start(parts, directory):
   Returns:
     The metadata of the newest checkpoint, None without one.
   """
-  parallel.check_batch_size(parts.source.batch_size, "config.batch_size")
   workdir.check_free(directory)
   saved = checkpoint.read_metadata(directory)
   _check_trained_here(saved, directory)
@@ -188,7 +189,7 @@ def _describe(parts, clips, test_clips):
 
 def _open_checkpoints(parts, directory, steps_per_epoch):
   keep = parts.saving.keep_every_epochs
-  return checkpoint.Checkpoints(
+  return shared.Checkpoints(
     directory,
     writable=True,
     keep_every_steps=keep and keep * steps_per_epoch,
@@ -198,7 +199,7 @@ def _open_checkpoints(parts, directory, steps_per_epoch):
 def _restore(parts, checkpoints, metadata, start, clips):
   """Returns the state to go on from, and the metadata of its checkpoint."""
   if checkpoints.latest() is None:
-    return start, None
+    return parallel.broadcast(start), None
   saved = checkpoints.metadata()
   _check_progress(parts, saved, metadata, clips)
   for change in history.describe_changes(saved):

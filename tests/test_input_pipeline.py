@@ -140,6 +140,28 @@ def test_evaluation_sees_every_clip_once(clips):
   assert seen == list(range(48))
 
 
+@pytest.mark.parametrize("num", [2, 3])
+def test_the_rows_of_processes_make_the_batch(clips, num):
+  """Also where the last one has padding alone, and as long as the others'."""
+
+  def join(batches):
+    return {k: np.concatenate([b[k] for b in batches]) for k in batches[0]}
+
+  shares = [slice(i * 6 // num, (i + 1) * 6 // num) for i in range(num)]
+  order = {"seed": 3, "epoch": 1, "repeats": 1, "batch_size": 6, "first": 2}
+  whole = list(input_pipeline.train_batches(clips, **order))
+  parts = [input_pipeline.train_batches(clips, **order, rows=s) for s in shares]
+  for batch, *own in zip(whole, *parts, strict=True):
+    for key, value in join(own).items():
+      np.testing.assert_array_equal(value, batch[key])
+  whole = list(input_pipeline.eval_batches(clips, 6))
+  parts = [input_pipeline.eval_batches(clips, 6, rows) for rows in shares]
+  for (numbers, batch), *own in zip(whole, *parts, strict=True):
+    assert all((other == numbers).all() for other, _ in own)
+    for key, value in join([b for _, b in own]).items():
+      np.testing.assert_array_equal(value, batch[key])
+
+
 def test_protocols_are_sums_of_cells(tmp_path, make_data):
   data = make_data(
     {

@@ -9,7 +9,7 @@ import jax
 from absl import logging
 
 from sgcl_jax import errors
-from sgcl_jax.devices import cores, glibc, platforms
+from sgcl_jax.devices import cores, glibc, hosts, platforms
 
 # Each device holds a copy of the state. More than these were not measured.
 MAX_CPU_DEVICES = 8
@@ -33,11 +33,11 @@ def configure(
       depend on the order of additions.
 
   Raises:
-    ConfigError: As `check_devices`.
+    UserError: As `check_devices`.
   """
   if platforms.is_cpu_alone(jax.config.jax_platforms):
     glibc.keep_freed_memory()
-    make_devices_of_cores(batch_size)
+    make_devices_of_cores(batch_size // hosts.count())
     if remat:
       # On CPU this pass removes the barriers that `jax.checkpoint` sets. The
       # next pass then merges the two computations, and no memory is saved. GPUs
@@ -63,6 +63,7 @@ def check_devices() -> None:
 
   Raises:
     ConfigError: If JAX finds none of the kind that JAX_PLATFORMS asks for.
+    HostsError: As `hosts.check_joined`.
   """
   try:
     jax.local_devices()
@@ -73,6 +74,7 @@ def check_devices() -> None:
       f"JAX_PLATFORMS={chosen}: JAX cannot use it ({reason}). Unset it"
       " or set JAX_PLATFORMS=cpu; for a GPU, install sgcl_jax[cuda13]"
     ) from error
+  hosts.check_joined()
 
 
 def make_devices_of_cores(batch_size: int) -> None:

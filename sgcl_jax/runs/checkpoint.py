@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from sgcl_jax import errors, state
+from sgcl_jax.devices import hosts
 from sgcl_jax.runs import digest, event_loops, files
 from sgcl_jax.terminal import paths
 
@@ -68,6 +69,7 @@ class Checkpoints:
         create=False,
         cleanup_tmp_directories=writable,
         enable_async_checkpointing=False,
+        multiprocessing_options=_take_part(),
       ),
     )
 
@@ -254,6 +256,15 @@ def _find_refusal(error):
       return OSError(int(found[1]), os.strerror(int(found[1])))
     error = error.__cause__ or error.__context__
   return None
+
+
+def _take_part():
+  """Lets Orbax wait for no other process: only the first calls it."""
+  if hosts.count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  return ocp.options.MultiprocessingOptions(
+    active_processes={0}, barrier_sync_key_prefix="first"
+  )
 
 
 def _summarize(error):

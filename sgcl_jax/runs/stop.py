@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
+from sgcl_jax.devices import parallel
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A launcher may pass a signal on to a process that also gets it directly.
 SAME_SECONDS = 1.0
@@ -24,7 +26,7 @@ class Stopped(SystemExit):
 
 
 class Flag:
-  """Whether a run was asked to stop.
+  """Whether a run was asked to stop, and all its processes with it.
 
   Attributes:
     number: The signal, or None.
@@ -33,6 +35,7 @@ class Flag:
   def __init__(self):
     self.number = None
     self._since = 0.0
+    self._poll = parallel.Poll()
 
   def set(self, number: int) -> None:
     """Asks to stop; a second time, more than a second later, ends at once."""
@@ -50,9 +53,22 @@ class Flag:
       signal.signal(number, signal.SIG_DFL)
       signal.raise_signal(number)
 
+  def poll(self, is_due: bool) -> tuple[bool, bool]:
+    """Asks all processes, between two steps; see `parallel.Poll`.
+
+    Args:
+      is_due: Whether this process finds that a checkpoint is due.
+
+    Returns:
+      Whether a process was asked to stop, and whether one is due.
+    """
+    number, is_due = self._poll.ask(self.number or 0, int(is_due))
+    self.number = number or self.number
+    return bool(number), bool(is_due)
+
   def interrupt(self) -> None:
-    """Raises Stopped if the flag is set."""
-    if self.number is not None:
+    """Raises Stopped if the flag of a process is set; all processes call it."""
+    if self._is_set():
       raise Stopped(128 + self.number)
 
   def end(self, message: str) -> NoReturn:
@@ -61,9 +77,14 @@ class Flag:
     raise Stopped(128 + self.number)
 
   def check(self, message: str) -> None:
-    """Does the same as `end` if the flag is set."""
-    if self.number is not None:
+    """Does the same as `end` if a flag is set; all processes call it."""
+    if self._is_set():
       self.end(message)
+
+  def _is_set(self):
+    (number,) = parallel.agree(self.number or 0)
+    self.number = number or self.number
+    return bool(number)
 
 
 @contextlib.contextmanager

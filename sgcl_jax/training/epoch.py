@@ -9,6 +9,7 @@ from typing import Any
 import tqdm
 
 from sgcl_jax import errors, experiment, input_pipeline, state
+from sgcl_jax.devices import parallel
 from sgcl_jax.runs import record
 from sgcl_jax.terminal import progress
 
@@ -95,6 +96,7 @@ class Epoch:
       repeats=self._source.repeats,
       batch_size=self._source.batch_size,
       first=self._done,
+      rows=parallel.own_rows(self._source.batch_size),
     )
     batch_size = self._source.batch_size
     self._bar = progress.bar(

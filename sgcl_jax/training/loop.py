@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sgcl_jax import errors, evaluate, experiment, input_pipeline, state
-from sgcl_jax.runs import checkpoint, history, record, saving, scores, stop
+from sgcl_jax.runs import history, saving, scores, shared, stop
 from sgcl_jax.terminal import output
 from sgcl_jax.training import epoch
 
@@ -32,7 +32,7 @@ class Loop:
 
   parts: experiment.Experiment
   directory: str | os.PathLike
-  checkpoints: checkpoint.Checkpoints
+  checkpoints: shared.Checkpoints
   metadata: dict[str, Any]
   clips: input_pipeline.Clips
   evaluator: evaluate.Evaluator
@@ -70,7 +70,7 @@ class Loop:
     self._clock = saving.Clock(self.parts.saving)
     saved = saved or {"epoch": 0}
     first, is_untested = saved["epoch"], saved.get("untested", False)
-    self._recorder = record.Recorder(
+    self._recorder = shared.open_record(
       self.directory, int(current.step), first - is_untested
     )
     with contextlib.closing(self._recorder):
@@ -98,8 +98,8 @@ class Loop:
     )
     states = progress.train(self.train_step, current, self.clips)
     for current in states:
-      is_asked = self.flag.number is not None
-      if progress.is_over or not (is_asked or self._clock.is_due()):
+      is_asked, is_due = self.flag.poll(self._clock.is_due())
+      if progress.is_over or not (is_asked or is_due):
         continue
       progress.settle()
       self._save(current, epoch=number, partial=progress.partial())
