@@ -3,7 +3,7 @@
 # Trains on all workers of a Cloud TPU pod slice, from a machine with gcloud:
 #   bash launch/tpu_pod.sh TPU ZONE CONFIG WORKDIR [flags]
 # CONFIG and the flags are those of sgcl_jax.main. Data and WORKDIR must be on a
-# disk that all workers mount. Variables (docs/LAUNCHERS.md has an example):
+# disk that all workers mount. Variables (docs/MANY_DEVICES.md has an example):
 #   TPU_SETUP   a command that each worker runs first, such as that mount
 #   TPU_CREATE  options of `gcloud compute tpus tpu-vm create`; with them the
 #               TPU is made if it is not there, and again after a preemption

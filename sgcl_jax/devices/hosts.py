@@ -238,7 +238,13 @@ def _find_local_devices():
   is_alone = "1" in (tasks, env.get("OMPI_COMM_WORLD_LOCAL_SIZE"))
   visible = env.get("CUDA_VISIBLE_DEVICES", "")
   is_bound = visible != "" and "," not in visible
-  if (is_alone or is_bound) and "JAX_LOCAL_DEVICE_IDS" not in env:
+  # Elsewhere None would make JAX look for Kubernetes even if it has all flags.
+  is_elsewhere = (
+    not {"SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"} & env.keys()
+  )
+  if "JAX_LOCAL_DEVICE_IDS" in env:
+    return None
+  if is_alone or is_bound or is_elsewhere:
     return []
   return None
 

@@ -367,15 +367,21 @@ def test_an_environment_that_jax_does_not_know(no_launcher):
     pass
 
 
+SLURM = {"SLURM_LOCALID": "0"}
+OMPI = {"OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+
+
 @pytest.mark.parametrize(
   ("env", "devices"),
   [
-    ({}, None),
-    ({"SLURM_STEP_TASKS_PER_NODE": "4(x2)"}, None),
-    ({"SLURM_STEP_TASKS_PER_NODE": "1(x2)"}, []),
-    ({"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, []),
-    ({"CUDA_VISIBLE_DEVICES": "0,1"}, None),
-    ({"CUDA_VISIBLE_DEVICES": "1"}, []),
+    ({}, []),  # None would make JAX look for Kubernetes.
+    ({"JAX_LOCAL_DEVICE_IDS": "0"}, None),
+    ({**SLURM, "SLURM_STEP_TASKS_PER_NODE": "4(x2)"}, None),
+    ({**SLURM, "SLURM_STEP_TASKS_PER_NODE": "1(x2)"}, []),
+    ({**OMPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, None),
+    ({**OMPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, []),
+    ({**SLURM, "CUDA_VISIBLE_DEVICES": "0,1"}, None),
+    ({**SLURM, "CUDA_VISIBLE_DEVICES": "1"}, []),
     ({"CUDA_VISIBLE_DEVICES": "1", "JAX_LOCAL_DEVICE_IDS": "0"}, None),
   ],
 )
