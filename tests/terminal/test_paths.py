@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 # Options that take a text which is no path.
 NO_PATHS = {
   *("--anchor", "--classes", "--config", "config", "--configs", "--devices"),
-  *("--precisions", "--preset"),
+  *("--coordinator", "--precisions", "--preset"),
   *("--revision", "--show", "--splits"),
 }
 COMMANDS = sorted(
