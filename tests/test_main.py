@@ -137,7 +137,7 @@ def test_the_owners_line_trains(project):
       [sys.executable, *OWNERS_LINE], cwd=project, stdout=log, stderr=log
     )
     deadline = time.monotonic() + 900
-    while "epoch 1/65" not in (project / "log").read_text():
+    while "epoch 1/65  loss" not in (project / "log").read_text():
       assert process.poll() is None, (project / "log").read_text()
       assert time.monotonic() < deadline
       time.sleep(0.5)
