@@ -53,16 +53,24 @@ class Clips:
     Args:
       content: Whether coordinates and class names count as well.
     """
+    return self._content_digest if content else self._start_digest().hexdigest()
+
+  @functools.cached_property
+  def _content_digest(self):
+    """Hashes gigabytes, and is asked for by the run and by its result."""
+    digest = self._start_digest()
+    for clip in self.skeletons:
+      digest.update(np.ascontiguousarray(clip, "<f4"))
+    digest.update(json.dumps(self.class_names).encode())
+    return digest.hexdigest()
+
+  def _start_digest(self):
     offsets = np.cumsum([0, *self.num_frames], dtype="<i8")
     digest = hashlib.sha256(" ".join(self.names).encode())
     digest.update(self.labels.astype("<i4").tobytes())
     digest.update(offsets.tobytes())
     digest.update(json.dumps(self.metadata, sort_keys=True).encode())
-    if content:
-      for clip in self.skeletons:
-        digest.update(np.ascontiguousarray(clip, "<f4"))
-      digest.update(json.dumps(self.class_names).encode())
-    return digest.hexdigest()
+    return digest
 
   @functools.cached_property
   def padded_lengths(self) -> np.ndarray:

@@ -50,8 +50,8 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
   """Maps `step(variables, batch) -> [N, ...]` over all devices.
 
   The batch holds the rows of this process; it is split along its first axis.
-  The results of all processes are joined again. Variables for several calls
-  should come from `replicate`.
+  The results of all processes are joined again. The variables come from
+  `replicate`; one process takes others as well, and copies them at each call.
   """
   if jax.process_count() == 1:
     mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0))
@@ -64,7 +64,7 @@ def map_eval_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
   join = functools.partial(lax.all_gather, axis_name=AXIS, tiled=True)
   mapped = _map(lambda *args: jax.tree.map(join, step(*args)))
-  return lambda variables, batch: mapped(replicate(variables), _split(batch))
+  return lambda variables, batch: mapped(variables, _split(batch))
 
 
 def _map(step, donate=False):
