@@ -33,8 +33,7 @@ def suggest(clips: Sequence[int]) -> tuple[str, list[str]]:
   Returns:
     What to add to `--config configs/ctrgcn_custom.py`: the option `preset` for
     a small set, or nothing; and arguments `--config.<key>=<value>`: so many
-    repeats that at most a tenth of an epoch is dropped, and cold_start=partial
-    if the bank could never hold as many rows as the contrast wants.
+    repeats that at most a tenth of an epoch is dropped, and those of `fit`.
   """
   config = common.base()
   common.custom(config, "all", "joint")
@@ -47,11 +46,29 @@ def suggest(clips: Sequence[int]) -> tuple[str, list[str]]:
     if repeats > config.data.repeats:
       fields.append(f"--config.data.repeats={repeats}")
       config.data.repeats = repeats
+  return option, [*fields, *fit(config, clips)]
+
+
+def fit(config: ConfigDict, clips: Sequence[int]) -> list[str]:
+  """Finds the fields without which too few clips would be refused.
+
+  Args:
+    config: The recipe to train with.
+    clips: [L] training clips of each class.
+
+  Returns:
+    Arguments `--config.<key>=<value>`: a smaller batch if the clips fill none,
+    and cold_start=partial if the bank could never hold as many rows as the
+    contrast wants.
+  """
+  fields, repeats = [], config.data.repeats
+  if 0 < repeats * sum(clips) < config.batch_size:
+    fields.append(f"--config.batch_size={repeats * sum(clips)}")
   wanted = config.contrast
-  visits = config.optim.num_epochs * config.data.repeats
+  visits = config.optim.num_epochs * repeats
   rows = [min(wanted.rows_per_class, visits * n) for n in clips if n]
   others = sum(rows) - max(rows, default=0)
   negatives = wanted.num_hard_negatives + wanted.num_random_negatives
   if min(rows, default=0) < wanted.num_hard_positives or others < negatives:
     fields.append("--config.contrast.cold_start=partial")
-  return option, fields
+  return fields

@@ -17,6 +17,7 @@ from data_prep import records, tfrecord, walk
 from data_prep.held import clips, npz, summary
 from data_prep.ntu import actors, align, raw_set, skeleton_file
 from sgcl_jax import command, errors, skeletons
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import progress
 
 PARTS = ("train", "test")
@@ -127,6 +128,7 @@ def main(argv: list[str] | None = None) -> None:
   )
   clips.add_options(parser)
   args = parser.parse_args(argv)
+  config_file.check_clash("data_prep.ctrgcn_npz")
   options = Options(
     split=args.split,
     names=args.names,

@@ -14,6 +14,7 @@ from data_prep import problems, records, tfrecord
 from data_prep.clips import absent, labels, like, reader, segments, summary
 from sgcl_jax import command, errors, skeletons
 from sgcl_jax.dataset import naming
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import wording
 
 
@@ -153,6 +154,7 @@ def _parse(argv):
     "--overwrite", action="store_true", help="replace the data set at --out"
   )
   args = parser.parse_args(argv)
+  config_file.check_clash("data_prep.custom")
   if args.like and args.names:
     raise errors.ConfigError("--like has the class names: leave out --names")
   return args

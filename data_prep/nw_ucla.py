@@ -18,10 +18,12 @@ from data_prep import (
   problems,
   records,
   tfrecord,
+  training,
   ucla_files,
   walk,
 )
 from sgcl_jax import command, errors
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import progress, wording
 
 ARCHIVE = ucla_files.ARCHIVE
@@ -203,6 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     help="convert also when clips of the official set are missing",
   )
   args = parser.parse_args(argv)
+  config_file.check_clash("data_prep.nw_ucla")
   convert(
     args.raw,
     args.out,
@@ -262,12 +265,9 @@ def _print_summary(pairs, out, found, passed):
   if passed:
     print(f"left    {walk.describe(passed)}")
   print(f"wrote   {out}")
-  print(
-    "next    "
-    + wording.command_line(
-      "sgcl_jax.main", "--config", "ctrgcn_ucla", f"--config.data.dir={out}"
-    )
-  )
+  clips = {label: counts["train", label] for label in range(len(CLASSES))}
+  line = training.make_command("ctrgcn_ucla", out, {"train": clips})
+  print(f"next    {line}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from data_prep.held import annotations, clips, summary
 from data_prep.ntu import raw_set
 from sgcl_jax import command, errors, skeletons
 from sgcl_jax.dataset import splits
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import progress
 
 # (V, C) -> layout.
@@ -156,6 +157,7 @@ def main(argv: list[str] | None = None) -> None:
   )
   clips.add_options(parser)
   args = parser.parse_args(argv)
+  config_file.check_clash("data_prep.pyskl")
   if args.max_persons < 1:
     raise errors.ConfigError("--max_persons is below 1")
   options = Options(

@@ -16,10 +16,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from configs import published, tables
+from configs import tables
 from sgcl_jax import command, errors, modalities
 from sgcl_jax.launching import series
-from sgcl_jax.results import ablation, lines, store, table
+from sgcl_jax.results import ablation, lines, published, store, table
 from sgcl_jax.runs import files, workdir
 from sgcl_jax.settings import config_file, fields
 

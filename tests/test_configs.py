@@ -198,6 +198,34 @@ def test_the_recipe_for_own_data_follows_from_their_number(clips, option, keys):
   parts.contrast.check_data(drawn, [str(i) for i in range(len(clips))])
 
 
+@pytest.mark.parametrize(
+  ("module", "clips", "keys"),
+  [
+    (ctrgcn_ntu60, [11] * 60, ""),
+    (ctrgcn_ntu120, [0, 9, 8] + [0] * 117, "batch_size contrast.cold_start"),
+    (ctrgcn_ntu60, [700, 700] + [0] * 58, "contrast.cold_start"),
+    (ctrgcn_ucla, [102] * 10, ""),
+    (ctrgcn_ucla, [1, 1] + [0] * 8, "batch_size contrast.cold_start"),
+    (quickstart, [100] * 10, ""),
+  ],
+)
+def test_a_part_of_a_public_set_trains(module, clips, keys):
+  """Its recipe stays, but for what would be refused."""
+  config = module.get_config()
+  arguments = small.fit(config, clips)
+  assert [f.partition("=")[0] for f in arguments] == [
+    f"--config.{key}" for key in keys.split()
+  ]
+  config, _ = fields.override(config, arguments)
+  parts = experiment.make(config)
+  assert parts.source.num_steps(sum(clips)) > 0
+  labels = np.repeat(np.arange(len(clips)), clips)
+  fixed = {"seed": 1, "num_epochs": config.optim.num_epochs}
+  fixed |= {"repeats": config.data.repeats, "batch_size": config.batch_size}
+  drawn = order.count_drawn(labels, len(clips), **fixed)
+  parts.contrast.check_data(drawn, [str(i) for i in range(len(clips))])
+
+
 @pytest.mark.parametrize("module", [ctrgcn_custom, agcn_custom, infogcn_custom])
 def test_the_small_preset(module):
   config = module.get_config("preset=small,modality=bone")

@@ -32,10 +32,21 @@ def test_a_run_is_opened_by_its_directory(tiny_config, tmp_path):
 
 
 def test_a_directory_without_a_run(tmp_path):
-  with pytest.raises(errors.WorkdirError, match="holds no config.json"):
-    experiment.open(tmp_path)
+  for path, message in (
+    (tmp_path, "holds no config.json: name the directory of a run$"),
+    (tmp_path / "x", "there is no directory .*: name the directory of a run$"),
+  ):
+    with pytest.raises(errors.WorkdirError, match=message):
+      experiment.open(path)
   (tmp_path / "config.json").write_text('{"seed": 1')
   with pytest.raises(errors.WorkdirError, match="config.json is damaged"):
+    experiment.open(tmp_path)
+
+
+def test_a_checkpoint_of_before_it_kept_the_config(tmp_path):
+  (tmp_path / "checkpoints" / "12" / "metadata").mkdir(parents=True)
+  message = "holds no config.json: start the training of the run again"
+  with pytest.raises(errors.WorkdirError, match=message):
     experiment.open(tmp_path)
 
 
@@ -43,7 +54,7 @@ def test_the_remedy_for_a_damaged_config(tiny_config, tmp_path):
   record = experiment.make(tiny_config()).record
   path = tmp_path / "config.json"
   path.write_text('{"seed": 1')
-  with pytest.raises(errors.WorkdirError, match="remove it and add --config"):
+  with pytest.raises(errors.WorkdirError, match="remove it and start the tr"):
     workdir.check_evaluation(record, tmp_path)
   path.unlink()
   workdir.check_evaluation(record, tmp_path)

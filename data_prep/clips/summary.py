@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import small
-from data_prep import problems, walk
+from data_prep import problems, training, walk
 from data_prep.clips import reader
 from sgcl_jax.terminal import wording
 
@@ -79,23 +78,27 @@ def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
   for notice in _find_notices(report):
     print(f"notice  {notice}")
   print(f"wrote   {out} (details: {problems.REPORT})")
-  print(f"next    {_make_command(report, out)}")
+  _print_command(report, out)
 
 
-def _make_command(report, out):
-  """Returns the command that trains, or evaluates where nothing trains."""
-  data = f"--config.data.dir={out}"
-  clips = [counts.get("train", 0) for counts in report["classes"].values()]
-  if not any(clips):
-    return wording.command_line(
-      "sgcl_jax.main", "--mode=evaluate", "--workdir", "RUN", data
+def _print_command(report, out):
+  """Prints the command that trains, or evaluates where nothing trains."""
+  clips = {
+    name: counts.get("train", 0) for name, counts in report["classes"].items()
+  }
+  if not any(clips.values()):
+    line = wording.command_line(
+      *("sgcl_jax.main", "--mode=evaluate", "--workdir", "RUN"),
+      f"--config.data.dir={out}",
     )
-  option, fields = small.suggest(clips)
-  if out != DEFAULT_OUT:  # Sets of your own must not share a workdir.
-    fields = ["--workdir", f"runs/{out.name}", *fields]
-  return wording.command_line(
-    "sgcl_jax.main", "--config", f"ctrgcn_custom{option}", data, *fields
-  )
+    print(
+      f"To evaluate a run, put its directory in the place of RUN:\n  {line}"
+    )
+    return
+  # Sets of your own must not share a workdir.
+  own = None if out == DEFAULT_OUT else f"runs/{out.name}"
+  line = training.make_command("ctrgcn_custom", out, {"train": clips}, own)
+  print(f"next    {line}")
 
 
 def _find_notices(report):

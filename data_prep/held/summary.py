@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_prep import tfrecord
+from data_prep import tfrecord, training
 from data_prep.ntu import raw_set
 from sgcl_jax.dataset import splits
 from sgcl_jax.terminal import wording
@@ -18,14 +18,14 @@ class Tally:
 
   Attributes:
     lengths: Frames of each clip.
-    labels: Of each clip.
-    splits: Clips by split.
+    labels: Clips by class.
+    splits: Of each split, its clips by class.
   """
 
   def __init__(self):
     self.lengths = []
     self.labels = collections.Counter()
-    self.splits = collections.Counter()
+    self.splits = collections.defaultdict(collections.Counter)
 
   def count(
     self, pairs: Iterator[tuple[str, tfrecord.Clip]]
@@ -34,7 +34,8 @@ class Tally:
     for cell, clip in pairs:
       self.lengths.append(len(clip.skeleton))
       self.labels[clip.label] += 1
-      self.splits.update(splits.get_splits(cell))
+      for split in splits.get_splits(cell):
+        self.splits[split][clip.label] += 1
       yield cell, clip
 
 
@@ -57,7 +58,8 @@ def show(
   """
   labels, lengths = tally.labels, tally.lengths
   print(f"clips   {len(lengths):,} of {wording.count(len(labels), 'class')}")
-  for split, count in sorted(tally.splits.items()):
+  counts = {split: found.total() for split, found in tally.splits.items()}
+  for split, count in sorted(counts.items()):
     print(f"        {split:11} {count:6,}")
   print(f"        {min(labels.values()):,} to {max(labels.values()):,} a class")
   print(
@@ -66,7 +68,7 @@ def show(
   )
   for notice in notices:
     print(f"notice  {notice}")
-  for split, count in sorted(tally.splits.items()):
+  for split, count in sorted(counts.items()):
     official = wanted.totals.get(split) if wanted else None
     if official not in (None, count):
       print(
@@ -74,9 +76,7 @@ def show(
         " not compare with others'"
       )
   print(f"wrote   {out}")
-  print(
-    "next    "
-    + wording.command_line(
-      "sgcl_jax.main", "--config", config, f"--config.data.dir={out}"
-    )
-  )
+  # Sets of your own must not share a workdir.
+  workdir = f"runs/{out.name}" if "custom" in config else None
+  line = training.make_command(config, out, tally.splits, workdir)
+  print(f"next    {line}")

@@ -16,7 +16,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 
-from data_prep import problems, records, walk
+from data_prep import problems, records, training, walk
 from data_prep.ntu import (
   actors,
   raw_files,
@@ -27,8 +27,10 @@ from data_prep.ntu import (
   workers,
 )
 from sgcl_jax import command, errors
+from sgcl_jax.dataset import splits
 from sgcl_jax.devices import cores
 from sgcl_jax.runs import files
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import progress, wording
 
 # About 25 MB.
@@ -97,8 +99,13 @@ def convert(
       work / shards.DATA, out, written, about, overwrite=options.overwrite
     )
     shutil.rmtree(work)
+  clips = collections.defaultdict(collections.Counter)
+  for part, result in zip(parts, results, strict=True):
+    for split in splits.get_splits(part.cell):
+      clips[split].update(result["labels"])
   config = _next_config(wanted, content, options.alignment)
-  report.show(wanted, content, shown, config)
+  line = training.make_command(config, shown, clips)
+  report.show(wanted, content, shown, line)
   if content["broken"]:
     details = f", see {shown / problems.REPORT}"
     report.refuse(content["broken"], f"the others are in {shown}", details)
@@ -147,6 +154,7 @@ def main(wanted: raw_set.RawSet, argv: Sequence[str] | None = None) -> None:
     "--overwrite", action="store_true", help="replace the data set at --out"
   )
   args = parser.parse_args(argv)
+  config_file.check_clash(f"data_prep.{name}")
   if args.workers is not None and args.workers < 1:
     raise errors.ConfigError(f"--workers={args.workers} is less than 1")
   default = f"data/{name}{'_aligned' if args.align else ''}"

@@ -73,9 +73,9 @@ def show(
   wanted: raw_set.RawSet,
   report: dict[str, Any],
   out: pathlib.Path,
-  config: str,
+  next_command: str,
 ) -> None:
-  """Prints a report, and the command that trains with `config`."""
+  """Prints a report, and the command that trains."""
   classes = [count for count in report["classes"].values() if count]
   print(
     f"clips   {report['clips']:,} of {wording.count(len(classes), 'class')}"
@@ -109,12 +109,7 @@ def show(
       " not compare with others'"
     )
   print(f"wrote   {out} (details: {problems.REPORT})")
-  print(
-    "next    "
-    + wording.command_line(
-      "sgcl_jax.main", "--config", config, f"--config.data.dir={out}"
-    )
-  )
+  print(f"next    {next_command}")
 
 
 def refuse(broken: Sequence[str], rest: str, details: str) -> None:

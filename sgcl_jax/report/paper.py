@@ -3,15 +3,14 @@
 
 Huang et al., ICLR 2023. The diagnostics (Tab. 9, 10, 21 and 22) are those of
 CTR-GCN on NTU RGB+D 60, X-Sub, joint stream. Tab. 1 and 2 are in
-`configs/published.py`.
+`sgcl_jax/results/published.py`.
 """
 
 import json
 from typing import Any
 
-from configs import published
 from sgcl_jax import command
-from sgcl_jax.results import origin
+from sgcl_jax.results import origin, published
 from sgcl_jax.runs import workdir
 
 # (data set, split) -> clips of the official test set.

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sgcl_jax import errors, skeletons
 from sgcl_jax.evaluation import metrics
 from sgcl_jax.runs import embeddings, record, scores, workdir
+from sgcl_jax.terminal import wording
 
 
 class Run(NamedTuple):
@@ -115,10 +116,11 @@ def _evaluate(directory, config, data_dir):
   try:
     experiment.prepare(config)
   except errors.ConfigError as error:  # A config of an older version.
-    raise errors.ConfigError(
-      f"{error}: python -m sgcl_jax.main --mode=evaluate --save_embeddings"
-      f" --workdir {directory} --config FILE"
-    ) from error
+    line = wording.command_line(
+      *("sgcl_jax.main", "--mode=evaluate", "--save_embeddings"),
+      *("--workdir", str(directory), "--config", "FILE"),
+    )
+    raise errors.ConfigError(f"{error}: {line}") from error
   parts = experiment.make(config)
   summary = evaluate.run(parts, directory, save_embeddings=True)
   own = pathlib.Path(directory, summary["scores"])

@@ -9,9 +9,8 @@ import pathlib
 import re
 from typing import Any
 
-from configs import published
 from sgcl_jax import errors
-from sgcl_jax.results import curves, store, table
+from sgcl_jax.results import curves, published, store, table
 from sgcl_jax.runs import files
 
 PAGE = "RESULTS.md"

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from configs import published
 from sgcl_jax import ensemble, modalities
 from sgcl_jax.evaluation import statistics
-from sgcl_jax.results import lines, store
+from sgcl_jax.results import lines, published, store
 
 # In the order of the paper, then of the contrast.
 MODALITIES = (*modalities.NAMES, *ensemble.FUSIONS)

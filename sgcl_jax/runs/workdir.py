@@ -28,6 +28,8 @@ FREE_KEYS = (
 )
 # Keys that older runs lack, with the values that they ran with.
 ADDED = {"start": "auto", "deterministic": False}
+# Not every command that reads a run has --config.
+_MAKE_AGAIN = "start the training of the run again, which writes it"
 # Keys that an evaluation must share with the training, besides the model's.
 EVALUATION_KEYS = (
   "data.modality",
@@ -67,38 +69,36 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     WorkdirError: If there is none, or if it cannot be read.
   """
   saved = (stored.read_metadata(workdir) or {}).get("config")
-  try:
-    found = _read_file(workdir)
-  except errors.WorkdirError as error:
-    if saved is None:
-      raise
-    _notice(f"{error}; the checkpoint has the config as well")
-    return saved
+  found, fault, remedy = _read_file(workdir)
   if saved is None:
+    if found is None:
+      raise errors.WorkdirError(fault + remedy)
     return found
+  if found is None:
+    _notice(f"{fault}; the config in the checkpoint counts")
+    return saved
   return _join(saved, found, pathlib.Path(workdir) / CONFIG)
 
 
 def _read_file(workdir):
+  """Returns what config.json holds, or None, what is wrong and what helps."""
   path = pathlib.Path(workdir) / CONFIG
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError as error:
-    what = f"{workdir} holds no {CONFIG}"
+    if not isinstance(content, dict):
+      raise ValueError("no object")
+    return content, None, None
+  except FileNotFoundError:
+    remedy = "name the directory of a run"
+    if has_checkpoint(workdir):
+      remedy = _MAKE_AGAIN
+    fault = f"{workdir} holds no {CONFIG}"
     if not path.parent.exists():
-      what = f"there is no directory {workdir}"
-    raise errors.WorkdirError(
-      f"{what}: name the directory of a run, or add --config"
-    ) from error
+      fault = f"there is no directory {workdir}"
+    return None, fault, f": {remedy}"
   except ValueError as error:
-    raise errors.WorkdirError(
-      f"{path} is damaged ({error}); remove it and add --config"
-    ) from error
-  if not isinstance(content, dict):
-    raise errors.WorkdirError(
-      f"{path} is damaged (no object); remove it and add --config"
-    )
-  return content
+    fault = f"{path} is damaged ({error})"
+    return None, fault, f"; remove it and {_MAKE_AGAIN}"
 
 
 def _join(saved, found, path):

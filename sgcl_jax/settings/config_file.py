@@ -68,11 +68,11 @@ def needs_package(path: pathlib.Path) -> bool:
   return bool(re.search(r"^\s*(from|import)\s+configs\b", text, re.MULTILINE))
 
 
-def check_clash(path: pathlib.Path) -> None:
+def check_clash(user: str | pathlib.Path) -> None:
   """Refuses to go on with a package `configs` that is not ours.
 
   Args:
-    path: The config file that needs it, for the message.
+    user: The config file or the command that needs it, for the message.
 
   Raises:
     ConfigError: Names the other package.
@@ -80,7 +80,7 @@ def check_clash(path: pathlib.Path) -> None:
   found = find_clash()
   if found is not None:
     raise errors.ConfigError(
-      f"{path} needs the package `configs` in {INSTALLED}, but Python finds"
+      f"{user} needs the package `configs` in {INSTALLED}, but Python finds"
       f" another one in {found}: rename that folder, uninstall that package, or"
       " start from another directory"
     )

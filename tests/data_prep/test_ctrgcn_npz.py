@@ -155,7 +155,8 @@ def test_other_sets(tmp_path, capsys):
   file = tmp_path / "pku.npz"
   write(file, [(0, make_clip(0)), (11, make_clip(1))], [(3, make_clip(2))], 12)
   out = run(file)
-  assert "ctrgcn_custom --config.data.dir" in capsys.readouterr().out
+  text = capsys.readouterr().out
+  assert f"ctrgcn_custom:preset=small --config.data.dir={out}" in text
   found = input_pipeline.load(out, "train")
   assert found.class_names[11] == "class 11" and list(found.labels) == [0, 11]
   assert input_pipeline.describe(out) == {

@@ -416,6 +416,7 @@ def test_recordings_like_those_of_another_set(raw, layout, tmp_path, capsys):
   convert_like(tmp_path / "out")
   out = capsys.readouterr().out
   assert "--mode=evaluate --workdir RUN --config.data.dir=" in out
+  assert "next" not in out  # Which run is not known.
   clips = input_pipeline.load(tmp_path / "out", "test")
   train_clips = input_pipeline.load(tmp_path / "set", "train")
   assert clips.class_names == train_clips.class_names == ("point at", "wave")

@@ -153,7 +153,9 @@ def test_2d_joints_train_and_evaluate(tmp_path, capsys):
   write(tmp_path / "ntu60_hrnet.pkl", clips, members)
   out = run(tmp_path / "ntu60_hrnet.pkl")
   (line,) = (x for x in capsys.readouterr().out.splitlines() if "next" in x)
-  assert f"ctrgcn_custom:split=xsub --config.data.dir={out}" in line
+  recipe = "ctrgcn_custom:split=xsub,preset=small"
+  assert f"{recipe} --config.data.dir={out} --workdir runs/ntu60_hrnet" in line
+  assert line.endswith("--config.contrast.cold_start=partial")  # Two classes.
   found = conversion.read(out)
   content = clips[names[0]][1]
   skeleton = found[names[0]]["skeleton"]
@@ -285,7 +287,7 @@ def test_other_sets(tmp_path, capsys):
     run(file)
   out = run(file, "--layout", "ucla", "--names", names)
   text = capsys.readouterr().out
-  assert "ctrgcn_custom --config.data.dir" in text
+  assert "ctrgcn_custom:preset=small --config.data.dir" in text
   assert "3 annotations are in no split" in text
   assert "1 clips of the splits have no annotation" in text
   assert "1 clip: more than persons, the ones that move most" in text

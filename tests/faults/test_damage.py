@@ -196,6 +196,8 @@ def test_config_json_decides_nothing(tmp_path, capsys):
       workdir.check_resume({**config, "seed": 2}, tmp_path)
     found = capsys.readouterr().err
     assert notice in found and found.count("\n") == bool(notice)
+    # Nothing has to be done, so that no remedy is said.
+    assert ("checkpoint" in found) == bool(notice) and "--config" not in found
   moved = {**config, "data": {"dir": "there"}}
   path.write_text(json.dumps(moved))
   assert workdir.read_config(tmp_path) == moved

@@ -227,7 +227,7 @@ def test_imported_weights_without_features_alone(run, tmp_path):
 
 def test_a_run_of_another_version(run, tmp_path, call_main):
   """It cannot be evaluated by its own config; the remedy is a command."""
-  copy = shutil.copytree(run, tmp_path / "copy")
+  copy = shutil.copytree(run, tmp_path / "a copy")
   config = workdir.read_config(copy)
   embeddings.find_path(copy, config).unlink()
   del config["optim"]["momentum"]
@@ -238,7 +238,7 @@ def test_a_run_of_another_version(run, tmp_path, call_main):
   assert line.startswith("error: config.optim.momentum is missing")
   assert line.endswith(
     "python -m sgcl_jax.main --mode=evaluate --save_embeddings"
-    f" --workdir {copy} --config FILE"
+    f" --workdir '{copy}' --config FILE"
   )
   assert not (copy / "report").exists()
 

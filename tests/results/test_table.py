@@ -6,10 +6,9 @@ import re
 
 import pytest
 
-from configs import published
 from sgcl_jax.evaluation import statistics
 from sgcl_jax.results import __main__ as command_line
-from sgcl_jax.results import lines, store, table
+from sgcl_jax.results import lines, published, store, table
 from tests.conftest import SHARED
 
 PAPER = SHARED / "paper"

@@ -4,12 +4,14 @@
 import importlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from data_prep import ctrgcn_npz, custom, ntu60, nw_ucla, pyskl
 from sgcl_jax import command, errors
 from sgcl_jax.settings import config_file
 from tests.conftest import ROOT
@@ -96,6 +98,37 @@ def test_another_package_of_this_name_is_named(tmp_path, monkeypatch, content):
     assert "rename that folder" in message and "\n" not in message
 
 
+@pytest.mark.parametrize(
+  "converter",
+  [
+    (custom.main, "--layout", "coco17"),
+    (pyskl.main,),
+    (ctrgcn_npz.main,),
+    (ntu60.main,),
+    (nw_ucla.main,),
+  ],
+)
+def test_a_converter_names_it_before_it_begins(
+  tmp_path, monkeypatch, converter
+):
+  """Its last line takes fields from the configs."""
+  other = tmp_path / "configs"
+  other.mkdir()
+  (other / "__init__.py").write_text("")
+  import_first(monkeypatch, tmp_path)
+  main, *options = converter
+  with pytest.raises(errors.ConfigError, match="data_prep.* finds another one"):
+    main(["--raw", "absent", "--out", str(tmp_path / "out"), *options])
+
+
+def test_no_module_needs_the_package_to_be_imported():
+  """A module that did would fail before anything could name a clash."""
+  imports = re.compile(r"^(from|import) configs\b", re.MULTILINE)
+  files = [*ROOT.glob("sgcl_jax/**/*.py"), *ROOT.glob("data_prep/**/*.py")]
+  assert len(files) > 100
+  assert [f for f in files if imports.search(f.read_text("utf-8"))] == []
+
+
 def test_a_config_that_needs_no_package_is_not_blamed(tmp_path, monkeypatch):
   (tmp_path / "configs").mkdir()
   (tmp_path / "configs" / "__init__.py").write_text("")
@@ -177,4 +210,14 @@ def test_the_installed_package_names_a_clash(installed):
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert f"finds another one in {place / 'configs'}" in line
+  own = "data_prep.custom", "--raw", "clips", "--layout", "coco17"
+  for command_line, message in {
+    own: "data_prep.custom needs the package `configs`",
+    ("sgcl_jax.results", "table", "--csv", "absent.csv"): "absent.csv",
+    ("sgcl_jax.report", "--workdir", "absent"): "no directory absent",
+  }.items():
+    result = installed("-m", *command_line)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert message in line
   shutil.rmtree(place / "configs")
