@@ -34,7 +34,8 @@ def distances(run: runs.Run, baseline: runs.Run | None) -> content.Part:
       row = [f"{title}, {group}", f"{values['clips']:,}"]
       for kind in ("all", "cor", "mis"):
         squared, root = values[f"d_{kind}"], values[f"root_{kind}"]
-        row.append("" if squared is None else f"{squared:.3g} ({root:.3g})")
+        cell = "" if squared is None else f"{_show(squared)} ({_show(root)})"
+        row.append(cell)
       rows.append(tuple(row))
   for group, values in paper.DISTANCES.items():
     cells = ["" if v is None else f"{v:.2f}e-5" for v in values]
@@ -57,6 +58,11 @@ def distances(run: runs.Run, baseline: runs.Run | None) -> content.Part:
   table = content.Table("graph_distance", header, rows)
   section = content.Section("Graph distance", text, [], [table])
   return section, {"graph_distance": numbers}
+
+
+def _show(value):
+  """Returns three significant digits, also where the last ones are 0."""
+  return f"{value:#.3g}".rstrip(".")
 
 
 def ranks(run: runs.Run, baseline: runs.Run | None) -> content.Part:

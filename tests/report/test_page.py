@@ -17,7 +17,7 @@ from PIL import Image
 from configs import ctrgcn_ucla
 from data_prep import class_names
 from sgcl_jax.evaluation import metrics
-from sgcl_jax.report import __main__, content, page, runs, sections
+from sgcl_jax.report import __main__, content, graphs, page, runs, sections
 from sgcl_jax.runs import embeddings, scores, workdir
 
 NAMES = np.array(list(class_names.NW_UCLA.values()))
@@ -223,6 +223,17 @@ def test_imported_weights_without_features_alone(run, tmp_path):
   ]
   assert numbers["baseline"] is None and "contrast" not in numbers
   assert numbers["hardest_classes"][0]["gain"] is None
+
+
+def test_distances_have_three_digits(run, monkeypatch):
+  values = {"d_all": 0.013, "root_all": 0.52, "d_cor": 120.0, "root_cor": 2.0}
+  found = {"clips": 60, **values, "d_mis": None, "root_mis": None}
+  monkeypatch.setattr(
+    graphs.diagnostics, "mean_distances", lambda *_: {"correct": found}
+  )
+  (section, _) = graphs.distances(runs.load(run), None)
+  cells = "0.0130 (0.520)", "120 (2.00)", ""
+  assert section.tables[0].rows[0] == ("this run, correct", "60", *cells)
 
 
 def test_a_run_of_another_version(run, tmp_path, call_main):
