@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from sgcl_jax import command
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import wording
 
 
@@ -28,7 +28,7 @@ def make_command(
   """
   from configs import small
 
-  found = command.load_config(config)
+  found = config_file.load(config)
   counts = [*clips.get(found.data.train_split, {}).values()]
   if found.num_classes is None:  # Own data, of any size.
     option, fields = small.suggest(counts)

@@ -207,7 +207,7 @@ def _set(key, value):
 
 def _check_fields(spec, settings, taken):
   """Returns the config, and refuses fields that the rows set."""
-  config, keys = fields.override(command.load_config(spec), settings)
+  config, keys = fields.override(config_file.load(spec), settings)
   for key in keys:
     if key in taken:
       raise errors.ConfigError(f"config.{key} is set by the rows of the table")

@@ -9,13 +9,10 @@ inside `run`.
 import argparse
 import contextlib
 import difflib
-import importlib.util
 import json
-import os
 import pathlib
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -70,7 +67,7 @@ def run(
     if isinstance(error, RuntimeError) and EXHAUSTED not in str(error):
       raise
     remedy = LESS_MEMORY if Parser.with_config else MORE_MEMORY
-    _fail(f"out of memory ({_in_one_line(error)[:200]}); {remedy}")
+    _fail(f"out of memory ({wording.in_one_line(error)[:200]}); {remedy}")
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
@@ -184,7 +181,7 @@ class Parser(argparse.ArgumentParser):
         file, _ = config_file.split(parsed.config)
         parsed.config_name = pathlib.Path(file).stem
         parsed.config, parsed.overrides = fields.override(
-          load_config(parsed.config), rest
+          config_file.load(parsed.config), rest
         )
         return parsed
       if rest and rest[0].startswith("--config."):
@@ -262,57 +259,6 @@ def messages(json_only: bool) -> Iterator[None]:
 def print_json(result: dict[str, Any]) -> None:
   """Prints the result of a command that was called with `--json`."""
   print(json.dumps(result, indent=1))
-
-
-def load_config(spec: str) -> ConfigDict:
-  """Runs the `get_config` of a config file.
-
-  Args:
-    spec: `FILE`, or `FILE:options`; `get_config` is called with the options.
-      The file is a path, or the name of an installed config.
-
-  Raises:
-    ConfigError: If there is no such file, or if it fails; names its line.
-  """
-  name, options = config_file.split(spec)
-  path = config_file.find(name)
-  if path.parent == config_file.INSTALLED:
-    config_file.check_clash(path)
-  loaded = importlib.util.spec_from_file_location("loaded_config", path)
-  if loaded is None:
-    raise errors.ConfigError(f"--config={path} is not a Python file")
-  module = importlib.util.module_from_spec(loaded)
-  try:
-    loaded.loader.exec_module(module)
-    config = module.get_config(*([options] if options else []))
-  except errors.UserError:
-    raise
-  except Exception as error:
-    if config_file.needs_package(path):
-      config_file.check_clash(path)
-    raise errors.ConfigError(_locate(error, path)) from error
-  if not isinstance(config, ConfigDict):
-    hint = "; its `return config` is missing" if config is None else ""
-    raise errors.ConfigError(
-      f"get_config of {path} returns no ConfigDict{hint}"
-    )
-  return config
-
-
-def _locate(error, path):
-  """Returns an error's text, with the line of the file that led to it."""
-  text = f"{type(error).__name__}: {_in_one_line(error)}"
-  frames = traceback.extract_tb(error.__traceback__)
-  lines = [
-    f.lineno
-    for f in frames
-    if os.path.realpath(f.filename) == os.path.realpath(path)
-  ]
-  return f"{path}, line {lines[-1]}: {text}" if lines else f"{path}: {text}"
-
-
-def _in_one_line(error):
-  return " ".join(str(error).split()) or type(error).__name__
 
 
 def _fail(message):

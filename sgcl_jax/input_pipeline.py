@@ -13,6 +13,7 @@ import numpy as np
 
 from sgcl_jax import errors
 from sgcl_jax.dataset import data_files, order, splits, tfrecord
+from sgcl_jax.terminal import wording
 
 Batch = dict[str, np.ndarray]
 
@@ -225,7 +226,7 @@ def _decode(features, payload, path, offset):
       "skeleton": clip["skeleton"],
     }
   except Exception as error:  # From protobuf, tfds or numpy.
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = wording.in_one_line(error)
     what = f"a record is not a clip ({reason})"
     raise tfrecord.damage(path, offset, what) from error
 

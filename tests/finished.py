@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, modalities
+from sgcl_jax import modalities
 from sgcl_jax.launching import series
 from sgcl_jax.runs import scores, workdir
-from sgcl_jax.settings import fields
+from sgcl_jax.settings import config_file, fields
 
 NUM_CLIPS = 20
 
@@ -67,7 +67,7 @@ def write(
 
 def train(run: series.Run, right: int = 15) -> None:
   """Does so for a run of a series, in the place of `series.launch`."""
-  config, _ = fields.override(command.load_config(run.spec), run.fields)
+  config, _ = fields.override(config_file.load(run.spec), run.fields)
   write(run.directory, config, right)
 
 

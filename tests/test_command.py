@@ -11,7 +11,7 @@ import pytest
 
 import sgcl_jax
 from sgcl_jax import command, errors, models
-from sgcl_jax.settings import fields
+from sgcl_jax.settings import config_file, fields
 from tests.conftest import ROOT
 
 CONFIG = "configs/ctrgcn_ucla.py"
@@ -90,7 +90,7 @@ def test_fields_without_a_config():
   args = parse("--config.seed=2")
   with pytest.raises(errors.ConfigError, match="seed=2 needs --config FILE"):
     command.require_config(args)
-  config, keys = fields.override(command.load_config(CONFIG), args.pending)
+  config, keys = fields.override(config_file.load(CONFIG), args.pending)
   assert (config.seed, keys) == (2, ("seed",))
 
 

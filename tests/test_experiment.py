@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from sgcl_jax import command, errors, experiment, randomness
+from sgcl_jax import errors, experiment, randomness
 from sgcl_jax.runs import workdir
-from sgcl_jax.settings import ranges
+from sgcl_jax.settings import config_file, ranges
 
 
 def test_the_config_is_not_changed(tiny_config):
@@ -61,7 +61,7 @@ def test_the_remedy_for_a_damaged_config(tiny_config, tmp_path):
 
 
 def test_a_stream_without_a_temperature_is_refused():
-  config = command.load_config("configs/ctrgcn_ntu60.py")
+  config = config_file.load("configs/ctrgcn_ntu60.py")
   config.data.split = "xset"
   config.data.modality = "bone"
   with pytest.raises(errors.ConfigError, match="has no xset_bone .*xsub_bone"):

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from data_prep import ntu60, ntu120
-from sgcl_jax import command, errors, experiment, export, input_pipeline
+from sgcl_jax import errors, experiment, export, input_pipeline
 from sgcl_jax.models import transposition
 from sgcl_jax.runs import checkpoint, scores
 from sgcl_jax.serving import frozen
+from sgcl_jax.settings import config_file
 
 ROOT = pathlib.Path(__file__).parents[1]
 BACKBONES = ("ctrgcn", "agcn", "infogcn")
@@ -107,7 +108,7 @@ def test_a_run_that_stores_less(tiny_run, tmp_path, capsys, monkeypatch):
 def test_the_default_for_a_lone_person(num_classes, kind):
   raw_set = {60: ntu60.NTU60, 120: ntu120.NTU120}[num_classes]
   assert raw_set.lone_person == kind
-  config = command.load_config(f"configs/ctrgcn_ntu{num_classes}.py:gcl=false")
+  config = config_file.load(f"configs/ctrgcn_ntu{num_classes}.py:gcl=false")
   parts = experiment.make(config)
   assert frozen._guess_preparation(parts)["lone_person"] == kind
 

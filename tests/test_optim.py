@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from sgcl_jax import command, optim
+from sgcl_jax import optim
+from sgcl_jax.settings import config_file
 
 # Golden schedule -> (base rate, steps, epochs).
 SCHEDULES = {
@@ -94,7 +95,7 @@ def test_a_schedule_that_the_training_does_not_reach_is_noticed(tiny):
   (long,) = notices(6, 7, 3)
   assert "warmup_epochs=7" in long and "num_epochs=6" in long
   for path in pathlib.Path("configs").glob("[!_]*_*.py"):
-    fields = command.load_config(str(path)).optim
+    fields = config_file.load(str(path)).optim
     epochs = fields.num_epochs, fields.warmup_epochs, *fields.decay_epochs
     assert notices(*epochs) == [], path
 

@@ -47,7 +47,7 @@ def load(path: pathlib.Path) -> Any:
       " much as the file is large, and gets at most 16 times that and 1 GiB"
     ) from error
   except Exception as error:  # A damaged pickle raises almost anything.
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = wording.in_one_line(error)
     raise errors.DataError(
       f"{path} is no pickle, or it is damaged ({reason}); fetch it again"
     ) from error

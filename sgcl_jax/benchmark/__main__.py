@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from sgcl_jax import command, errors
 from sgcl_jax.benchmark import sweep
-from sgcl_jax.settings import fields
+from sgcl_jax.settings import config_file, fields
 
 # Headings of the table of `--all`, by the name of the figure.
 COLUMNS = {
@@ -127,7 +127,7 @@ def _run_all(args):
   if jobs < 1:
     raise errors.ConfigError(f"--jobs={jobs} is less than 1")
   for name in configs:
-    _, keys = fields.override(command.load_config(name), args.pending)
+    _, keys = fields.override(config_file.load(name), args.pending)
     for key in {"matmul_precision", "model.dtype"} & set(keys):
       raise errors.ConfigError(f"config.{key} is chosen with --precisions")
   options = {"overrides": args.pending, "repeats": args.repeats, "jobs": jobs}

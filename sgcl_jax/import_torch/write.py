@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors, experiment, state
+from sgcl_jax import errors, experiment, state
 from sgcl_jax.import_torch import reader, translation
 from sgcl_jax.runs import checkpoint, whole
+from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import wording
 
 # (layout, classes) -> name of the data set in the names of its configs.
@@ -84,7 +85,7 @@ def _find_config(identity):
   """Returns the shipped config of a model."""
   data_set = identity["skeleton"], identity["num_classes"]
   name = f"{identity['backbone']}_{DATA_SETS.get(data_set, 'custom')}"
-  config = command.load_config(name)
+  config = config_file.load(name)
   config.update(identity)
   return config
 

@@ -79,9 +79,7 @@ def plan(
   runs = {}
   for stream in modalities.NAMES:
     text = ",".join(filter(None, [chosen, f"modality={stream}"]))
-    config, keys = fields.override(
-      command.load_config(f"{file}:{text}"), settings
-    )
+    config, keys = fields.override(config_file.load(f"{file}:{text}"), settings)
     if "data.modality" in keys:
       raise errors.ConfigError("config.data.modality is set by the streams")
     name = workdir.default_name(pathlib.Path(file).stem, config.to_dict())

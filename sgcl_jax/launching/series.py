@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sgcl_jax import command, errors
 from sgcl_jax.devices import slots
 from sgcl_jax.runs import scores, workdir
-from sgcl_jax.settings import fields
+from sgcl_jax.settings import config_file, fields
 
 LOG = "train.log"
 
@@ -146,7 +146,7 @@ def find_summary(run: Run) -> dict[str, Any] | None:
 
   # The accelerator is for the processes that train.
   jax.config.update("jax_platforms", "cpu")
-  config, _ = fields.override(command.load_config(run.spec), run.fields)
+  config, _ = fields.override(config_file.load(run.spec), run.fields)
   parts = experiment.make(config)
   workdir.check_resume(parts.record, run.directory)
   summary = _read_finished(parts, run.directory)

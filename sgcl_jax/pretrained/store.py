@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgcl_jax import command, experiment, state
+from sgcl_jax import experiment, state
 from sgcl_jax.runs import checkpoint, files, whole, workdir
+from sgcl_jax.settings import config_file
 
 MODEL = pathlib.Path(__file__).with_name("ctrgcn_ucla_joint.npz")
 ABOUT = "about"
@@ -43,7 +44,7 @@ def pack(
     WorkdirError: If the run is not finished, or if its summary is damaged.
   """
   summary = workdir.require_summary(directory)
-  parts = experiment.make(command.load_config(config))
+  parts = experiment.make(config_file.load(config))
   shapes = state.variable_shapes(parts.model, parts.clip)
   with contextlib.closing(checkpoint.Checkpoints(directory)) as checkpoints:
     metadata = checkpoints.metadata()
@@ -93,7 +94,7 @@ def unpack(
   with np.load(path) as file:
     arrays = {name: file[name] for name in file.files}
   about = json.loads(str(arrays.pop(ABOUT)))
-  config = command.load_config(about["config"])
+  config = config_file.load(about["config"])
   config.seed = about["seed"]
   parts = experiment.make(config)
   shapes = state.variable_shapes(parts.model, parts.clip)

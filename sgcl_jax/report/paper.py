@@ -9,9 +9,9 @@ CTR-GCN on NTU RGB+D 60, X-Sub, joint stream. Tab. 1 and 2 are in
 import json
 from typing import Any
 
-from sgcl_jax import command
 from sgcl_jax.results import origin, published
 from sgcl_jax.runs import workdir
+from sgcl_jax.settings import config_file
 
 # (data set, split) -> clips of the official test set.
 TEST_CLIPS = {
@@ -116,7 +116,7 @@ def list_differences(record: dict[str, Any], num_clips: int) -> list[str]:
 
 def _compare(record, name):
   """Returns (key, value, the config's value) of fields that differ."""
-  config = command.load_config(name).copy_and_resolve_references()
+  config = config_file.load(name).copy_and_resolve_references()
   recipe = workdir.flatten(json.loads(json.dumps(config.to_dict())))
   ignored = {*origin.IGNORED, *origin.FILLED, "start"}
   ignored |= {"data.train_split", "data.test_split"}

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from sgcl_jax import command, errors
+from sgcl_jax import errors
 from sgcl_jax.runs import workdir
 from sgcl_jax.settings import config_file
 
@@ -45,7 +45,7 @@ def find(record: dict[str, Any], spec: str | None = None) -> tuple[str, str]:
   """
   if spec is not None:
     file, _ = config_file.split(spec)
-    candidates = [(pathlib.Path(file).stem, command.load_config(spec))]
+    candidates = [(pathlib.Path(file).stem, config_file.load(spec))]
   else:
     candidates = _list_candidates(record)
   found = [(name, _compare(record, config)) for name, config in candidates]
@@ -67,7 +67,7 @@ def _list_candidates(record) -> Iterator[tuple[str, Any]]:
     for absent in ((), ("preset",), ("split",), ("preset", "split")):
       used = [f"{k}={v}" for k, v in options.items() if k not in absent]
       try:
-        config = command.load_config(f"{name}:{','.join(used)}")
+        config = config_file.load(f"{name}:{','.join(used)}")
       except errors.ConfigError:
         continue
       yield name, config

@@ -1,15 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the file of a config: one of the user's own, or an installed one."""
+"""Finds and runs a config file: one of the user's own, or an installed one."""
 
 import difflib
 import importlib.util
 import os
 import pathlib
 import re
+import traceback
+
+from ml_collections import ConfigDict
 
 from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 INSTALLED = pathlib.Path(__file__).resolve().parents[2] / "configs"
+
+
+def load(spec: str) -> ConfigDict:
+  """Runs the `get_config` of a config file.
+
+  Args:
+    spec: `FILE`, or `FILE:options`; `get_config` is called with the options.
+      The file is a path, or the name of an installed config.
+
+  Raises:
+    ConfigError: If there is no such file, or if it fails; names its line.
+  """
+  name, options = split(spec)
+  path = find(name)
+  if path.parent == INSTALLED:
+    check_clash(path)
+  loaded = importlib.util.spec_from_file_location("loaded_config", path)
+  if loaded is None:
+    raise errors.ConfigError(f"--config={path} is not a Python file")
+  module = importlib.util.module_from_spec(loaded)
+  try:
+    loaded.loader.exec_module(module)
+    config = module.get_config(*([options] if options else []))
+  except errors.UserError:
+    raise
+  except Exception as error:
+    if needs_package(path):
+      check_clash(path)
+    raise errors.ConfigError(_locate(error, path)) from error
+  if not isinstance(config, ConfigDict):
+    hint = "; its `return config` is missing" if config is None else ""
+    raise errors.ConfigError(
+      f"get_config of {path} returns no ConfigDict{hint}"
+    )
+  return config
 
 
 def split(spec: str) -> tuple[str, str]:
@@ -84,6 +123,18 @@ def check_clash(user: str | pathlib.Path) -> None:
       f" another one in {found}: rename that folder, uninstall that package, or"
       " start from another directory"
     )
+
+
+def _locate(error, path):
+  """Returns an error's text, with the line of the file that led to it."""
+  text = f"{type(error).__name__}: {wording.in_one_line(error)}"
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [
+    f.lineno
+    for f in frames
+    if os.path.realpath(f.filename) == os.path.realpath(path)
+  ]
+  return f"{path}, line {lines[-1]}: {text}" if lines else f"{path}: {text}"
 
 
 def _suggest(path):

@@ -37,10 +37,15 @@ def command_line(module: str, *arguments: str) -> str:
 def reason(error: OSError) -> str:
   """Returns why the operating system refused, and a remedy if one is known."""
   if error.strerror is None:
-    return " ".join(str(error).split()) or type(error).__name__
+    return in_one_line(error)
   text = error.strerror[0].lower() + error.strerror[1:]
   remedy = REMEDIES.get(error.errno)
   return f"{text}; {remedy}" if remedy else text
+
+
+def in_one_line(error: BaseException) -> str:
+  """Returns an error's text in one line, or its type if it has no text."""
+  return " ".join(str(error).split()) or type(error).__name__
 
 
 def show(name: str | os.PathLike) -> str:

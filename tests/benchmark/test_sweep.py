@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from sgcl_jax import command
 from sgcl_jax.benchmark import __main__ as benchmark
 from sgcl_jax.benchmark import sweep
 from sgcl_jax.runs import history
+from sgcl_jax.settings import config_file
 
 FIGURES = {
   "train_ms_per_clip": 1.25,
@@ -79,7 +79,7 @@ def test_all_configs_at_all_precisions(machine, run_all):
   pairs = {(row["config"], row["precision"]) for row in rows}
   assert len(rows) == len(pairs) == 27
   for row, (line, environment) in zip(rows, machine.lines, strict=True):
-    config, keys = command.load_config(row["config"]), {}
+    config, keys = config_file.load(row["config"]), {}
     for argument in line:
       if argument.startswith("--config."):
         key, _, value = argument.removeprefix("--config.").partition("=")

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from data_prep import ctrgcn_npz, custom, ntu60, nw_ucla, pyskl
-from sgcl_jax import command, errors
+from sgcl_jax import errors
 from sgcl_jax.settings import config_file
 from tests.conftest import ROOT
 
@@ -46,17 +46,17 @@ def test_a_bare_name_is_an_installed_config(tmp_path, monkeypatch):
   for name in ("agcn_ntu120", "agcn_ntu120.py"):
     found = config_file.find(name)
     assert found == config_file.INSTALLED / "agcn_ntu120.py"
-  config = command.load_config("agcn_ntu120:split=xset")
+  config = config_file.load("agcn_ntu120:split=xset")
   assert (config.backbone, config.data.split) == ("agcn", "xset")
   # A file of the user's own comes first.
   (tmp_path / "agcn_ntu120.py").write_text(MINE)
-  assert command.load_config("agcn_ntu120.py").seed == 7
+  assert config_file.load("agcn_ntu120.py").seed == 7
 
 
 def test_all_installed_configs_are_listed():
   names = config_file.list_installed()
   assert {"quickstart", "infogcn_custom", "ctrgcn_ntu60"} <= set(names)
-  assert all(command.load_config(name).backbone for name in names)
+  assert all(config_file.load(name).backbone for name in names)
   with pytest.raises(
     errors.ConfigError,
     match="an installed one has no folder: --config ctrgcn_ntu60",
@@ -70,7 +70,7 @@ def test_a_file_of_ones_own_works_from_any_place(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path / "sub")
   monkeypatch.setenv("HOME", str(tmp_path))
   for spec in ("../mine.py", str(tmp_path / "mine.py"), "~/mine.py"):
-    assert command.load_config(spec).seed == 7
+    assert config_file.load(spec).seed == 7
 
 
 def import_first(monkeypatch, folder):
@@ -92,7 +92,7 @@ def test_another_package_of_this_name_is_named(tmp_path, monkeypatch, content):
   import_first(monkeypatch, tmp_path)
   for spec in ("ctrgcn_ntu60", str(tmp_path / "mine.py")):
     with pytest.raises(errors.ConfigError) as caught:
-      command.load_config(spec)
+      config_file.load(spec)
     message = str(caught.value)
     assert f"finds another one in {other}" in message
     assert "rename that folder" in message and "\n" not in message
@@ -135,7 +135,7 @@ def test_a_config_that_needs_no_package_is_not_blamed(tmp_path, monkeypatch):
   (tmp_path / "mine.py").write_text("def get_config():\n  return {}['a']\n")
   import_first(monkeypatch, tmp_path)
   with pytest.raises(errors.ConfigError, match="line 2: KeyError"):
-    command.load_config(str(tmp_path / "mine.py"))
+    config_file.load(str(tmp_path / "mine.py"))
 
 
 @pytest.fixture(scope="module")

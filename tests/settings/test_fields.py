@@ -7,14 +7,14 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors, experiment, optim
-from sgcl_jax.settings import fields
+from sgcl_jax import errors, experiment, optim
+from sgcl_jax.settings import config_file, fields
 
 CONFIG = "configs/ctrgcn_ntu60.py"
 
 
 def override(*arguments, config=None):
-  config = config or command.load_config(CONFIG)
+  config = config or config_file.load(CONFIG)
   fields.override(config, [f"--config.{argument}" for argument in arguments])
   return config
 
@@ -61,7 +61,7 @@ def test_a_field_follows_the_split_unless_it_is_set():
 def test_a_split_that_would_be_a_name_alone():
   """The clips of these configs do not follow the field, as NTU's do."""
   for name in ("ctrgcn_custom", "ctrgcn_ucla"):
-    load = functools.partial(command.load_config, f"configs/{name}.py")
+    load = functools.partial(config_file.load, f"configs/{name}.py")
     with pytest.raises(
       errors.ConfigError, match="changes no clips.*'train': u"
     ):
@@ -70,7 +70,7 @@ def test_a_split_that_would_be_a_name_alone():
     parts = "data.train_split=xsub_train", "data.test_split=xsub_test"
     config = override("data.split=xsub", *parts, config=load())
     assert config.data.train_split == "xsub_train"
-  config = command.load_config("configs/ctrgcn_custom.py:split=xsub")
+  config = config_file.load("configs/ctrgcn_custom.py:split=xsub")
   assert config.data.test_split == "xsub_test"
 
 
@@ -82,7 +82,7 @@ def test_true_and_false():
 
 def test_fields_of_a_run():
   """A config.json has lists for tuples, and no types of open fields."""
-  record = json.loads(json.dumps(command.load_config(CONFIG).to_dict()))
+  record = json.loads(json.dumps(config_file.load(CONFIG).to_dict()))
   config = override(
     "optim.decay_epochs=(3, 4)",
     "model.width=32",
@@ -109,7 +109,7 @@ def test_fields_of_a_run():
   ],
 )
 def test_arguments_that_set_nothing(arguments, message):
-  config = command.load_config(CONFIG)
+  config = config_file.load(CONFIG)
   with pytest.raises(errors.ConfigError) as refusal:
     fields.override(config, arguments)
   assert message in str(refusal.value) and "\n" not in str(refusal.value)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from sgcl_jax import command, errors, experiment, state, train
+from sgcl_jax import errors, experiment, state, train
 from sgcl_jax.dataset import source
 from sgcl_jax.runs import workdir
-from sgcl_jax.settings import fields, ranges
+from sgcl_jax.settings import config_file, fields, ranges
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = {
-  path.stem: command.load_config(str(path))
+  path.stem: config_file.load(str(path))
   for path in sorted((ROOT / "configs").glob("[!_]*_*.py"))
 }
 # Each field once, with a config that has it; the custom configs leave most
@@ -45,7 +45,7 @@ def no_data(monkeypatch):
 
 
 def load(name="ctrgcn_ntu60"):
-  return command.load_config(f"{ROOT}/configs/{name}.py")
+  return config_file.load(f"{ROOT}/configs/{name}.py")
 
 
 def put(config, key, value):

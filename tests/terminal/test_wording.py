@@ -7,8 +7,7 @@ import shlex
 
 import pytest
 
-from data_prep import nw_ucla
-from data_prep.clips import summary
+from data_prep import nw_ucla, training
 from sgcl_jax import errors
 from sgcl_jax.terminal import wording
 from tests.conftest import ROOT
@@ -47,9 +46,9 @@ def test_messages_about_one(tiny):
 
 
 def test_a_printed_path_survives_the_shell(tmp_path):
-  report = {"classes": {"wave": {"train": 0, "test": 3}}}
-  line = summary._make_command(report, tmp_path / "my data")
-  assert shlex.split(line)[-1] == f"--config.data.dir={tmp_path}/my data"
+  clips = {"train": {"wave": 3, "bow": 3}}
+  line = training.make_command("ctrgcn_custom", tmp_path / "my data", clips)
+  assert f"--config.data.dir={tmp_path}/my data" in shlex.split(line)
 
 
 def test_no_command_is_pasted_together():
