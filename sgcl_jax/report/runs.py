@@ -121,6 +121,12 @@ def _evaluate(directory, config, data_dir):
       *("--workdir", str(directory), "--config", "FILE"),
     )
     raise errors.ConfigError(f"{error}: {line}") from error
+  # The data set's own message names fields, which the report does not take.
+  if not pathlib.Path(config.data.dir).is_dir():
+    raise errors.DataError(
+      f"no data set in {config.data.dir}, on which {directory} is evaluated for"
+      " its graphs: name its directory with --data"
+    )
   parts = experiment.make(config)
   summary = evaluate.run(parts, directory, save_embeddings=True)
   own = pathlib.Path(directory, summary["scores"])

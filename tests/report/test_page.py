@@ -236,6 +236,19 @@ def test_distances_have_three_digits(run, monkeypatch):
   assert section.tables[0].rows[0] == ("this run, correct", "60", *cells)
 
 
+def test_a_data_set_that_moved(run, tmp_path, call_main, monkeypatch):
+  monkeypatch.chdir(tmp_path)  # Without data/nw_ucla.
+  copy = shutil.copytree(run, tmp_path / "copy")
+  embeddings.find_path(copy, workdir.read_config(copy)).unlink()
+  for options in ([], ["--data", "elsewhere"]):
+    result = call_main(__main__.main, "--workdir", copy, *options)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    place = "elsewhere" if options else "data/nw_ucla"
+    assert line.startswith(f"error: no data set in {place}, on which")
+    assert line.endswith("--data") and "--config" not in line
+
+
 def test_a_run_of_another_version(run, tmp_path, call_main):
   """It cannot be evaluated by its own config; the remedy is a command."""
   copy = shutil.copytree(run, tmp_path / "a copy")
