@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sgcl_jax import errors
-from sgcl_jax.devices import peers
+from sgcl_jax.devices import peers, relay
 from sgcl_jax.terminal import output, wording
 
 # Values of --coordinator that are no address.
@@ -128,13 +128,12 @@ def join(args: argparse.Namespace) -> Iterator[None]:
   if not _is_one_of_many(args):
     yield
     return
-  client, num, index = _connect(args)
-  if num == 1:
+  _session = session = _connect(args)
+  if session is None:
     yield
     return
-  _session = session = peers.Session(client, num, index)
   try:
-    with _quiet(index), _lost_processes(session):
+    with _quiet(session.index), _lost_processes(session):
       yield
   except BaseException as error:
     session.leave(error)
@@ -186,14 +185,12 @@ def _find_tasks():
 
 
 def _connect(args):
-  """Starts JAX's coordination; returns its client, and what we are."""
+  """Joins JAX's coordination; returns the session, None of a single process."""
   import jax
-  from jax._src import distributed  # There is no other way to the client.
+  from jax._src import clusters, distributed  # There is no other way.
 
   # It would take SIGTERM, to which `runs/stop.py` listens.
   jax.config.update("jax_enable_preemption_service", False)
-  address = None if args.coordinator == AUTO else args.coordinator
-  given = address, args.num_processes, args.process_id
   # JAX would abort with a stack trace.
   timer = threading.Timer(
     JOIN_SECONDS, peers.end, [_describe_absence(f"in {JOIN_SECONDS} seconds")]
@@ -201,11 +198,20 @@ def _connect(args):
   timer.daemon = True
   timer.start()
   try:
+    address, num, index, devices = _find_place(args, clusters.ClusterEnv)
+    line = None
+    if address and index and relay.is_possible():
+      line = relay.Relay(address, peers.end)
     jax.distributed.initialize(
-      *given,
-      local_device_ids=_find_local_devices(),
-      cluster_detection_method=None if None in given else "deactivate",
+      line.address if line else address,
+      num,
+      index,
+      local_device_ids=devices,
+      cluster_detection_method="deactivate",
       initialization_timeout=JOIN_SECONDS + END_SECONDS,
+      # A pause of all processes would end them, with a stack trace. `peers`
+      # finds those that are silent.
+      heartbeat_timeout_seconds=peers.FOREVER_MS // 1000,
       shutdown_timeout_seconds=END_SECONDS,
     )
   except (ValueError, RuntimeError) as error:
@@ -213,8 +219,20 @@ def _connect(args):
     raise errors.HostsError(_describe_absence(reason[:200])) from error
   finally:
     timer.cancel()
-  state = distributed.global_state
-  return state.client, state.num_processes, state.process_id
+  client = distributed.global_state.client
+  return None if num == 1 else peers.Session(client, num, index, line)
+
+
+def _find_place(args, cluster):
+  """Returns address, number, index and devices: as given, or as JAX finds."""
+  address = args.coordinator
+  if address in (None, AUTO):
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+  given = address, args.num_processes, args.process_id, _find_local_devices()
+  if None not in given:
+    return given
+  find = cluster.auto_detect_unset_distributed_params
+  return find(*given, None, JOIN_SECONDS)
 
 
 def _describe_absence(reason):

@@ -7,6 +7,7 @@ They use the store of JAX's coordination, which process 0 serves.
 import atexit
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -15,10 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-# How often a process says that it lives, and when the others give it up. JAX
-# would do so after 100 seconds, with a stack trace.
+from sgcl_jax.devices import relay
+
+# How often a process says that it lives, and when the others give it up.
 BEAT_SECONDS = 2.0
 DEAD_SECONDS = 60.0
+# Of beats that come in time if a process lives, also on a busy host.
+NUM_BEATS = 5
 # Ends no wait: a process that is gone ends the others.
 FOREVER_MS = 10 * 24 * 3600 * 1000
 # Of our keys in the store.
@@ -39,18 +43,26 @@ class Session:
     index: Number of this one.
   """
 
-  def __init__(self, client: Any, num: int, index: int):
+  def __init__(
+    self, client: Any, num: int, index: int, line: relay.Relay | None = None
+  ):
     """Begins to watch the others.
 
     Args:
       client: Client of JAX's coordination.
       num: Number of processes.
       index: Number of this one.
+      line: Its connection to process 0, if it can be watched.
     """
     self.num, self.index = num, index
     self._client = client
     self._calls = 0
+    self._lost = None  # Why another process is gone, once it is known.
     self._over = threading.Event()
+    self._line = line
+    if line is not None:
+      line.on_loss = self._lose_first
+      line.patience = DEAD_SECONDS
     self._thread = threading.Thread(target=self._watch, daemon=True)
     self._thread.start()
 
@@ -66,18 +78,20 @@ class Session:
     return json.loads(text)
 
   def find_reason(self) -> str:
-    """Returns why another process is gone, as far as it has said so."""
-    time.sleep(BEAT_SECONDS)
+    """Returns why another process is gone: what it says, or who is silent."""
     try:
-      return self._find_failure() or "another process of this run is gone"
+      self._lost = self._find_failure() or self._find_gone()
     except RuntimeError:
-      return "process 0 of this run is gone"
+      self._lost = "process 0 of this run is gone"
+    return f"{self._lost}; this is process {self.index}"
 
   def part(self) -> None:
     """Ends orderly: waits for the others, and closes the connection."""
     import jax
 
     self._stop()
+    if self._line is not None:  # It hears nothing while it waits.
+      self._line.patience = math.inf
     jax.distributed.shutdown()
 
   def leave(self, error: BaseException) -> None:
@@ -91,10 +105,14 @@ class Session:
       self.part()
       return
     self._stop()
+    if self._line is not None:  # This process has its own line to print.
+      self._line.on_loss = lambda reason: None
+    reason = self._lost or (
+      f"process {self.index} of this run has ended with an error, which it"
+      " prints itself"
+    )
     with contextlib.suppress(RuntimeError):
-      self._client.key_value_set(
-        f"{PREFIX}failed/{self.index}", type(error).__name__
-      )
+      self._client.key_value_set(f"{PREFIX}failed/{self.index}", reason)
     # At the exit JAX would wait for processes that do not come any more.
     code = getattr(error, "code", 1)  # Of SystemExit.
     if isinstance(error, KeyboardInterrupt):
@@ -115,34 +133,55 @@ class Session:
 
   def _watch(self):
     """Says that this process lives, and ends it when another one does not."""
-    last = {}  # By process: its last beat, and when it was seen.
+    seen = {}  # By process: its last beat, and how often it was seen again.
     beat = 0
     while not self._over.wait(BEAT_SECONDS):
       beat += 1
       key = f"{PREFIX}alive/{self.index}"
       try:
         self._client.key_value_set(key, str(beat), allow_overwrite=True)
-        reason = self._find_failure() or self._find_silent(last)
+        reason = self._find_failure() or self._find_silent(seen)
       except RuntimeError:
         reason = "process 0 of this run is gone"
       if reason and not self._over.is_set():
         end(f"{reason}; this is process {self.index}")
 
+  def _lose_first(self, reason):
+    end(f"{reason}; this is process {self.index}")
+
   def _find_failure(self):
-    for key, _ in self._client.key_value_dir_get(f"{PREFIX}failed/"):
-      return (
-        f"process {key.rpartition('/')[2]} of this run has ended with an error,"
-        " which it prints itself"
-      )
+    for _, reason in self._client.key_value_dir_get(f"{PREFIX}failed/"):
+      return reason
     return None
 
-  def _find_silent(self, last):
-    now = time.monotonic()
+  def _read_beats(self):
+    """Returns the last beat of each process, None before the first."""
     beats = dict(self._client.key_value_dir_get(f"{PREFIX}alive/"))
-    for i in range(self.num):
-      beat = beats.get(f"{PREFIX}alive/{i}")
-      if i not in last or last[i][0] != beat:
-        last[i] = beat, now
-      elif now - last[i][1] > DEAD_SECONDS:
+    return [beats.get(f"{PREFIX}alive/{i}") for i in range(self.num)]
+
+  def _find_silent(self, seen):
+    """Returns who has not been heard for a minute of looks at the beats."""
+    for i, beat in enumerate(self._read_beats()):
+      before, times = seen.get(i, (beat, 0))
+      seen[i] = beat, times + 1 if beat == before else 0
+      if seen[i][1] * BEAT_SECONDS > DEAD_SECONDS:
         return f"process {i} of this run has not been heard for a minute"
     return None
+
+  def _find_gone(self):
+    """Returns who does not beat any more, after a loss of a connection."""
+    before = self._read_beats()
+    for _ in range(NUM_BEATS):
+      time.sleep(BEAT_SECONDS)
+      failure = self._find_failure()
+      if failure:
+        return failure
+    beats = self._read_beats()
+    gone = [
+      i for i in range(self.num) if i != self.index and beats[i] == before[i]
+    ]
+    if not gone:
+      return "the connection to another process of this run is lost"
+    return " and ".join(f"process {i}" for i in gone) + (
+      " of this run is gone" if len(gone) == 1 else " of this run are gone"
+    )
