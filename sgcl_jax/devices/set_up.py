@@ -6,7 +6,6 @@ import os
 import pathlib
 
 import jax
-from absl import logging
 
 from sgcl_jax import errors
 from sgcl_jax.devices import cores, glibc, hosts, platforms
@@ -49,8 +48,6 @@ def configure(
     _set_flag("--xla_gpu_enable_triton_gemm", "false")
     if deterministic:
       _set_flag("--xla_gpu_exclude_nondeterministic_ops", "true")
-  # Orbax logs every file, and the errors of its threads, which it raises, too.
-  logging.set_verbosity(logging.FATAL)
   jax.config.update("jax_default_matmul_precision", matmul_precision)
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     cache = pathlib.Path.home() / ".cache" / "sgcl_jax"

@@ -12,11 +12,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
 from sgcl_jax import errors, state
 from sgcl_jax.devices import hosts
-from sgcl_jax.runs import digest, event_loops, files
+from sgcl_jax.runs import digest, files, orbax_calls
 from sgcl_jax.terminal import paths
 
 TrainState = state.TrainState
@@ -61,17 +60,18 @@ class Checkpoints:
     paths.check_workdir(workdir)
     self.path = pathlib.Path(workdir) / "checkpoints"
     self._metadata = None  # Of the checkpoint that was read last.
-    self._manager = ocp.CheckpointManager(
-      self.path.absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=2,
-        keep_period=keep_every_steps,
-        create=False,
-        cleanup_tmp_directories=writable,
-        enable_async_checkpointing=False,
-        multiprocessing_options=_take_part(),
-      ),
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=2,
+      keep_period=keep_every_steps,
+      create=False,
+      cleanup_tmp_directories=writable,
+      enable_async_checkpointing=False,
+      multiprocessing_options=_take_part(),
     )
+    with orbax_calls.quiet():
+      self._manager = ocp.CheckpointManager(
+        self.path.absolute(), options=options
+      )
 
   def save(self, state: TrainState, metadata: dict[str, Any]) -> None:
     """Saves a state under its step, whole or not at all.
@@ -91,7 +91,7 @@ class Checkpoints:
     )
     step = int(state.step)
     try:
-      with event_loops.patient(), _failing_quietly():
+      with orbax_calls.quiet(), _waiting():
         saved = self._manager.save(step, args=args)
     except Exception as error:
       # What is half-written takes room, and nobody reads it.
@@ -181,7 +181,8 @@ class Checkpoints:
 
   def close(self) -> None:
     """Closes the checkpoints."""
-    self._manager.close()
+    with orbax_calls.quiet():
+      self._manager.close()
 
   def _restore(self, **items):
     """Restores items and the metadata of the newest checkpoint."""
@@ -201,7 +202,7 @@ class Checkpoints:
   def _read(self, step, items):
     args = ocp.args.Composite(**items, metadata=ocp.args.JsonRestore())
     try:
-      with event_loops.patient():
+      with orbax_calls.quiet():
         found = self._manager.restore(step, args=args)
     except Exception as error:  # Orbax raises bare Exceptions on damage.
       problem = f"cannot be restored ({_summarize(error)})"
@@ -227,13 +228,12 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _failing_quietly():
-  """Mutes the threads of a save that fails, and waits for them.
+def _waiting():
+  """Waits for the threads of a save that fails.
 
   The error of one of them is raised; the others would go on writing.
   """
-  verbosity, before = logging.get_verbosity(), set(threading.enumerate())
-  logging.set_verbosity(logging.FATAL)
+  before = set(threading.enumerate())
   try:
     yield
   except Exception:
@@ -242,8 +242,6 @@ def _failing_quietly():
       with contextlib.suppress(Exception):  # Orbax's `join` raises its error.
         thread.join(max(0.0, deadline - time.monotonic()))
     raise
-  finally:
-    logging.set_verbosity(verbosity)
 
 
 def _find_refusal(error):

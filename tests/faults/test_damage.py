@@ -8,6 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from absl import logging
 
 from sgcl_jax import errors
 from sgcl_jax.runs import checkpoint, digest, history, workdir
@@ -61,6 +62,22 @@ def get_files(workdir, step=5):
 
 def get_leaves(current):
   return [np.asarray(leaf) for leaf in jax.tree.leaves(current)]
+
+
+def test_orbax_logs_nothing(saved, drawn, caplog):
+  """Whoever calls it, and the log of others stays as it was."""
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.DEBUG)
+  caplog.set_level("DEBUG", "absl")
+  try:
+    with open_writable(saved) as checkpoints:
+      save(checkpoints, *drawn, 7)
+      checkpoints.metadata()
+    restore(saved, drawn)
+    assert logging.get_verbosity() == logging.DEBUG
+  finally:
+    logging.set_verbosity(before)
+  assert [x.getMessage() for x in caplog.records if x.name == "absl"] == []
 
 
 def test_no_flipped_bit_goes_unnoticed(saved, drawn):

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event loops that finish their tasks before they close.
+"""Calls of Orbax print nothing: not its log, nor tracebacks of its loops.
 
-Orbax closes its loop at the first array that cannot be read. The answers for
-the other arrays then come to a closed loop, and each prints a traceback.
+Its log tells of every file, and of the errors of its threads, which it raises,
+too. It closes its event loop at the first array that cannot be read. The
+answers for the other arrays then come to a closed loop, and each prints a
+traceback.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
+
+from absl import logging
 
 
 class _Patient(asyncio.SelectorEventLoop):
@@ -27,11 +31,13 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
 
 
 @contextlib.contextmanager
-def patient() -> Iterator[None]:
-  """Makes new event loops wait for their tasks before they close."""
-  before = asyncio.get_event_loop_policy()
+def quiet() -> Iterator[None]:
+  """Mutes the log, and makes new event loops wait for their tasks."""
+  verbosity, policy = logging.get_verbosity(), asyncio.get_event_loop_policy()
+  logging.set_verbosity(logging.FATAL)
   asyncio.set_event_loop_policy(_Policy())
   try:
     yield
   finally:
-    asyncio.set_event_loop_policy(before)
+    asyncio.set_event_loop_policy(policy)
+    logging.set_verbosity(verbosity)
