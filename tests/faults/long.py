@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import jax
 
 from sgcl_jax.runs import history
-from tests.faults import damages, limits, process, stops
+from tests.faults import damages, limits, peers, process, stops
 from tests.faults import trial as trials
 
 # Kind -> (function, its share of the faults).
@@ -43,6 +43,7 @@ KINDS = {
   "few open files": (limits.limit_open_files, 6),
   "no right to write": (limits.forbid_writing, 6),
   "workdir taken away": (limits.take_workdir_away, 8),
+  "dead peer": (peers.kill_peer, 16),
 }
 PROBLEMS = ("lost", "silent", "ignored", "unclear", "half-written", "hung")
 INSIDE = "SGCL_JAX_FAULTS_MOUNTS"
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = _run(args, root, out / "faults.jsonl")
   found = [line for line in found if line["problem"] != UNSUITED]
   print(describe(found))
+  revisions = collections.Counter(line["revision"] for line in found)
+  print("Revisions:", *(f"{x} ({n} faults)" for x, n in revisions.items()))
   return sum(line["problem"] is not None for line in found)
 
 

@@ -31,8 +31,11 @@ POLL_SECONDS = 0.02
 # A longer pause between two looks is one of this process, not of the run's.
 PAUSE_SECONDS = 2.0
 COMPILING = "the first step takes longer"
-# JAX warns in two lines where its compilation cache cannot be read or written.
-NOTICE = re.compile("notice: |.*persistent compilation cache|  warnings.warn")
+# JAX warns in two lines where its compilation cache cannot be read or written,
+# and Gloo tells of its connections.
+NOTICE = re.compile(
+  r"notice: |.*persistent compilation cache|  warnings.warn|\[Gloo\] Rank"
+)
 RESUMED = re.compile(r"resumed after (?:step (\d+) of )?epoch (\d+)")
 
 

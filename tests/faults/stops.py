@@ -125,7 +125,9 @@ def stop_in_compilation(trial: trials.Trial) -> trials.Outcome:
   run = process.start(arguments, JAX_ENABLE_COMPILATION_CACHE="false")
   run.wait_until(lambda: process.COMPILING in run.read()[0])
   moment = time.monotonic() + trial.rng.uniform(0, 1.5 * trial.seconds)
-  run.wait_until(lambda: time.monotonic() >= moment)
+  if not run.wait_until(lambda: time.monotonic() >= moment):
+    run.end()
+    raise trials.Unsuited("the run was over")
   is_over = (trial.workdir / workdir.SUMMARY).exists()
   run.hit(number)
   return _judge_stop(trial, number, run.end(), is_over)
