@@ -111,13 +111,19 @@ class Session:
       f"process {self.index} of this run has ended with an error, which it"
       " prints itself"
     )
-    with contextlib.suppress(RuntimeError):
-      self._client.key_value_set(f"{PREFIX}failed/{self.index}", reason)
+    # It would wait for ever if process 0 is gone, too.
+    thread = threading.Thread(target=self._tell, args=(reason,), daemon=True)
+    thread.start()
+    thread.join(timeout=NUM_BEATS * BEAT_SECONDS)
     # At the exit JAX would wait for processes that do not come any more.
     code = getattr(error, "code", 1)  # Of SystemExit.
     if isinstance(error, KeyboardInterrupt):
       code = 128 + signal.SIGINT
     atexit.register(self._exit, code if isinstance(code, int) else 1)
+
+  def _tell(self, reason):
+    with contextlib.suppress(RuntimeError):
+      self._client.key_value_set(f"{PREFIX}failed/{self.index}", reason)
 
   def _exit(self, code):
     if self.index == 0:  # It holds what the others read.

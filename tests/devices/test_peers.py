@@ -92,6 +92,24 @@ def test_a_process_passes_on_why(open_session, monkeypatch):
   assert said == "process 1 of this run is gone"
 
 
+def test_an_error_after_the_loss_of_the_first_process(
+  open_session, monkeypatch
+):
+  """JAX would wait for ever for an answer of the store."""
+  monkeypatch.setattr("atexit.register", lambda *_: None)
+  session, store = open_session(2, [1])
+  session.index = 1
+  is_over = threading.Event()
+  store.key_value_set = lambda *_, **__: is_over.wait()
+  leaving = threading.Thread(target=session.leave, args=(ValueError("x"),))
+  leaving.start()
+  leaving.join(timeout=10)
+  is_ended = not leaving.is_alive()
+  is_over.set()
+  leaving.join()
+  assert is_ended
+
+
 def test_a_pause_of_all_is_no_silence(open_session, monkeypatch):
   """Beats that were missed count, not the time that has passed."""
   session, store = open_session(2, [])
