@@ -7,6 +7,8 @@ import pathlib
 import zipfile
 from typing import Any
 
+import numpy as np
+
 from data_prep import archive, npy
 from sgcl_jax import errors
 from sgcl_jax.dataset import regular_file
@@ -42,9 +44,14 @@ def load(path: pathlib.Path) -> dict[str, Any]:
 
 def is_layout(content: dict[str, Any]) -> bool:
   """Tells whether a content is that of a layout file."""
-  return "skeleton" not in content and not content.keys().isdisjoint(
-    ("joints", "base")
-  )
+  if "skeleton" in content or "label" in content:
+    return False
+  joints = content.get("joints")
+  if isinstance(joints, np.ndarray) or (
+    isinstance(joints, list) and joints and isinstance(joints[0], list)
+  ):
+    return False  # Coordinates under a wrong key; a layout has names.
+  return "joints" in content or "base" in content
 
 
 def is_layout_file(path: pathlib.Path) -> bool:

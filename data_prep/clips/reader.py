@@ -118,10 +118,8 @@ def make_clip(name: str, content: Mapping[str, Any], options: Options) -> Clip:
       `img_shape`.
     options: How.
   """
-  if options.split is not None:
-    content = {"split": options.split, **content}
-  _check_keys(content, ("skeleton", "label", "split"))
-  split = str(content["split"])
+  _check_keys(content, has_split=options.split is not None)
+  split = str(content.get("split", options.split))
   if split not in SPLITS:
     raise errors.DataError(
       f"split is {wording.quote(split)}, not one of {', '.join(SPLITS)}"
@@ -259,11 +257,15 @@ def _add_clips(found, path, name, content, options):
       found.problems.append(f"{where}: {error}")
 
 
-def _check_keys(content: Mapping[str, Any], keys: Sequence[str]) -> None:
+def _check_keys(content, has_split):
+  keys = ("skeleton", "label") if has_split else ("skeleton", "label", "split")
   missing = [key for key in keys if key not in content]
   if missing:
     verb = "is" if len(missing) == 1 else "are"
-    raise errors.DataError(f"{', '.join(missing)} {verb} missing")
+    found = wording.show(", ".join(sorted(content)[:10])) or "none"
+    raise errors.DataError(
+      f"{', '.join(missing)} {verb} missing (found: {found})"
+    )
 
 
 def _may_hold_scores(skeleton, layout):

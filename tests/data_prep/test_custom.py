@@ -204,6 +204,27 @@ def test_broken_files_are_listed(raw, layout, tmp_path):
     assert part in message
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_coordinates_named_joints_are_no_layout(suffix, raw, layout, tmp_path):
+  """With and without a label; a layout, which names its joints, is one."""
+  content = {"joints": make_clip(0)[:, 0], "label": "wave"}
+  for name, keys in (("a", ("joints", "label")), ("b", ("joints",))):
+    chosen = {key: content[key] for key in keys}
+    if suffix == ".npz":
+      np.savez(raw / f"{name}.npz", **chosen)
+    else:
+      chosen["joints"] = chosen["joints"].tolist()
+      (raw / f"{name}.json").write_text(json.dumps(chosen))
+  layout().rename(raw / "arm.json")
+  with pytest.raises(errors.DataError, match="2 files are broken") as error:
+    convert(raw, raw / "arm.json", tmp_path / "out")
+  message = str(error.value)
+  found = "skeleton, split are missing (found: joints, label)"
+  assert f"a{suffix}: {found}" in message
+  found = "skeleton, label, split are missing (found: joints)"
+  assert f"b{suffix}: {found}" in message
+
+
 def test_many_broken_files(raw, layout, tmp_path, capsys):
   """Twenty are shown; --skip_broken converts the others and lists all."""
   for i in range(25):
