@@ -14,10 +14,14 @@ python=.venv/bin/python
 
 if [ ! -d data/quickstart ]; then
   rm -rf data/quickstart_raw
-  $python -m data_prep.synthetic --out data/quickstart_raw --seed 0
+  # The converter, which it names, follows here.
+  $python -m data_prep.synthetic --out data/quickstart_raw --seed 0 |
+    sed 's/; next: .*//'
   $python -m data_prep.ntu60 --raw data/quickstart_raw --out data/quickstart
 fi
 $python -m sgcl_jax.main --config configs/quickstart.py
 echo "evaluating the checkpoint once more, as for any run:"
-$python -m sgcl_jax.main --mode=evaluate \
-  --workdir runs/quickstart_xsub_joint_motion
+run=runs/quickstart_xsub_joint_motion
+$python -m sgcl_jax.main --mode=evaluate --workdir $run
+clip=$(find data/quickstart_raw -name '*.skeleton' | sort | head -n 1)
+echo "next    $python -m sgcl_jax.predict --checkpoint $run $clip"

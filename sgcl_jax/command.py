@@ -52,7 +52,8 @@ def run(
   """
   # SystemExit runs the clean-up code, so that a scheduler's SIGTERM leaves
   # nothing half-written.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  stop = lambda *_: sys.exit(128 + signal.SIGTERM)
+  before = signal.signal(signal.SIGTERM, stop)
   # The work goes on if a terminal cannot show a character, or a reader left.
   sys.stdout = output.outlast(sys.stdout, sys.__stdout__)
   sys.stderr = output.outlast(sys.stderr, sys.__stderr__)
@@ -71,6 +72,10 @@ def run(
   except KeyboardInterrupt:
     print(interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
+  finally:
+    # Nothing is left to clean up, and SystemExit in a function of `atexit`
+    # would be printed.
+    signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def describe(error: OSError) -> str:

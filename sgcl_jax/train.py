@@ -59,6 +59,8 @@ def run(
   evaluator = evaluate.make_evaluator(parts, test_clips)
   metadata = _describe(parts, clips, test_clips)
   shared.check_equal(metadata)
+  if saved is not None:  # Before the workdir is changed in any way.
+    _check_progress(parts, saved, metadata, clips)
   for notice in (*schedule.notices(), *source.notices(clips, test_clips)):
     output.notice(notice)
   with shared.claim(parts.record, directory), stop.listen() as flag:
@@ -215,6 +217,8 @@ def _restore(parts, checkpoints, metadata, start, clips):
     )
   where = f"step {done['steps']} of epoch" if done else "epoch"
   print(f"resumed after {where} {saved['epoch'] + bool(done)}", flush=True)
+  if saved["epoch"] == parts.schedule.num_epochs:
+    print("all epochs are trained already: the run is only evaluated")
   return current, saved
 
 

@@ -207,17 +207,29 @@ def test_backbones_that_cannot_be_imported(write_backbone):
 )
 def test_how_a_command_ends(error, code, message, capsys):
   def main():
+    assert signal.getsignal(signal.SIGTERM) != handler
     raise error
 
   handler = signal.getsignal(signal.SIGTERM)
-  try:
-    with pytest.raises(SystemExit) as caught:
-      command.run(main)
-    assert caught.value.code == code
-    assert capsys.readouterr().err.startswith(message)
-    assert signal.getsignal(signal.SIGTERM) != handler
-  finally:
-    signal.signal(signal.SIGTERM, handler)
+  with pytest.raises(SystemExit) as caught:
+    command.run(main)
+  assert caught.value.code == code
+  assert capsys.readouterr().err.startswith(message)
+  assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_a_signal_after_the_end_prints_nothing():
+  script = """
+import atexit, os, signal
+from sgcl_jax import command
+
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+command.run(lambda: None)
+"""
+  result = subprocess.run(
+    [sys.executable, "-c", script], capture_output=True, text=True, check=False
+  )
+  assert (result.returncode, result.stderr) == (-signal.SIGTERM, "")
 
 
 @pytest.mark.parametrize("with_config", [True, False])

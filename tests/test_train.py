@@ -570,8 +570,10 @@ def test_unusable_values_are_refused(tmp_path, tiny, key, value, message):
 
 def test_other_data_and_fewer_epochs_are_refused(finished, tiny, make_data):
   other = {"data.dir": str(make_data({"train": 47, "test": 13}))}
+  kept = (finished / "config.json").read_bytes()
   with pytest.raises(errors.WorkdirError, match="not the data that this run"):
     train.run(tiny(**other), finished)
+  assert (finished / "config.json").read_bytes() == kept
   with pytest.raises(errors.WorkdirError, match="already has 3 epochs"):
     train.run(tiny(**{"optim.num_epochs": 2}), finished)
 
