@@ -48,9 +48,13 @@ def convert(
     _refuse_unlabelled(raw, found)
     _drop_crowds(found, num_persons)
   if found.problems and not (skip_broken and found.clips):
-    remedy = "--skip_broken converts the others and lists all broken ones in"
-    details = f"; {remedy} {problems.REPORT}" if found.clips else ""
-    raise errors.DataError(problems.describe(found.problems, details=details))
+    text = problems.describe(found.problems)
+    if found.clips:
+      text += (
+        "\nTo convert the others, add --skip_broken: it lists all broken ones"
+        f" in {problems.REPORT}."
+      )
+    raise errors.DataError(text)
   splits = {clip.split for clip in found.clips}
   for split in ("train", "test"):
     if num_persons is None and split not in splits:

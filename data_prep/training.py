@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from sgcl_jax.settings import config_file
 from sgcl_jax.terminal import wording
 
+# Printed instead of the command, with the name of the class.
+ONE_CLASS = (
+  "all clips are of one class, {!r}: training needs two or more classes"
+)
+
 
 def make_command(
   config: str,

@@ -78,6 +78,9 @@ def show(report: dict[str, Any], num_persons: int, out: pathlib.Path) -> None:
   for notice in _find_notices(report):
     print(f"notice  {notice}")
   print(f"wrote   {out} (details: {problems.REPORT})")
+  if len(classes) == 1:
+    print(f"problem {training.ONE_CLASS.format(*classes)}")
+    return
   _print_command(report, out)
 
 

@@ -43,6 +43,8 @@ def find_problems(clips: Clips, class_names: Sequence[str]) -> list[str]:
       "equal clips of different classes",
     ),
   ]
+  if len(class_names) == 1:
+    lines.append(_line(class_names, "one class: training needs two or more"))
   counts = count(clips, len(class_names))
   for train, test in find_pairs(counts):
     copies = [

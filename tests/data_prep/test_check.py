@@ -179,17 +179,17 @@ def test_scores():
   for i in range(6):
     skeleton = make_clip(i, joints=17, scale=200)
     skeleton[..., 2] = 0.5
-    clips[str(i)] = ("train", 0, skeleton)
-  assert judge_set(clips, COCO, ["a"]) == ("", "")
+    clips[str(i)] = ("train", i % 2, skeleton)
+  assert judge_set(clips, COCO, ["a", "b"]) == ("", "")
   flat = skeletons.get("ucla")
   padded = {
     name: (cell, label, np.pad(x, [(0, 0), (0, 0), (0, 3), (0, 0)]))
     for name, (cell, label, x) in clips.items()
   }
-  assert "z is within [0, 0.5]" in judge_set(padded, flat, ["a"])[1]
+  assert "z is within [0, 0.5]" in judge_set(padded, flat, ["a", "b"])[1]
   for _, _, skeleton in clips.values():
     skeleton[..., 2] = 80
-  assert "scores reach 80, not 1" in judge_set(clips, COCO, ["a"])[1]
+  assert "scores reach 80, not 1" in judge_set(clips, COCO, ["a", "b"])[1]
 
 
 def test_the_page(tmp_path, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import agcn_custom, ctrgcn_custom, infogcn_custom
-from data_prep import custom, problems
+from data_prep import check, custom, problems
 from data_prep.clips import like, reader
 from sgcl_jax import (
   augment,
@@ -181,6 +181,7 @@ def test_a_broken_clip_is_refused(kind, raw, layout, tmp_path):
   with pytest.raises(errors.DataError, match=message) as error:
     convert(raw, layout(), tmp_path / "out")
   assert "bad.npz: " in str(error.value)
+  assert "To convert the others, add --skip_broken" in str(error.value)
   assert not (tmp_path / "out").exists()
 
 
@@ -233,7 +234,8 @@ def test_many_broken_files(raw, layout, tmp_path, capsys):
     convert(raw, layout(), tmp_path / "out")
   lines = str(error.value).splitlines()
   assert "25 files are broken, nothing was written" in lines[0]
-  assert len(lines) == 22 and "and 5 more; --skip_broken" in lines[-1]
+  assert len(lines) == 23 and lines[-2] == "  and 5 more"
+  assert "add --skip_broken: it lists all" in lines[-1]
   assert not (tmp_path / "out").exists()
   convert(raw, layout(), tmp_path / "out", "--skip_broken")
   assert "notice  left out: 25 broken files" in capsys.readouterr().out
@@ -256,6 +258,20 @@ def test_what_is_no_clip_is_passed_over(raw, layout, tmp_path, capsys):
   out = capsys.readouterr().out
   assert "clips   42 of 2 classes" in out
   assert "left    2 other files (1 .txt, 1 layout)" in out
+
+
+def test_one_class_cannot_be_trained(raw, layout, tmp_path, capsys):
+  """No command is printed that would be refused; `check` names a problem."""
+  for path in raw.rglob("clip_*"):
+    _, clip, label, split, _ = read(path, layout())
+    if label == "wave":
+      path.unlink()
+  convert(raw, layout(), tmp_path / "out")
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[-1].startswith("problem all clips are of one class, 'point at'")
+  assert not any(line.startswith("next") for line in lines)
+  found = check.check(tmp_path / "out")["problems"]
+  assert "one class: training needs two or more: 1 (point at)" in found
 
 
 def test_a_clip_without_its_center(raw, layout, tmp_path, capsys):
