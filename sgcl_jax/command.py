@@ -192,7 +192,8 @@ class Parser(argparse.ArgumentParser):
       if rest and rest[0].startswith("--config."):
         parsed.pending, rest = tuple(rest), []
     if rest:
-      raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}")
+      hint = self._suggest_config(rest[0])
+      raise errors.ConfigError(f"unexpected arguments: {' '.join(rest)}{hint}")
     return parsed
 
   def parse_known_args(
@@ -223,6 +224,13 @@ class Parser(argparse.ArgumentParser):
         if not close and self._has_config:
           hint = "; a field of the config is set by --config.<key>=<value>"
         raise errors.ConfigError(f"unknown option {name}{hint}")
+
+  def _suggest_config(self, argument):
+    """Returns the hint that an argument is a config, nothing if it is none."""
+    name = config_file.split(argument)[0]
+    is_config = name.endswith(".py") or name in config_file.list_installed()
+    hint = f"; a config is named by --config {argument}"
+    return hint if is_config and self._has_config else ""
 
   def error(self, message: str) -> NoReturn:
     """Raises ConfigError, where argparse would end the process."""

@@ -50,6 +50,12 @@ def test_fields_and_options_of_a_config():
   ("argv", "message"),
   [
     (["--config", CONFIG, "bone"], "unexpected arguments: bone"),
+    (
+      ["ctrgcn_custom:preset=small"],
+      "unexpected arguments: ctrgcn_custom:preset=small; a config is named by"
+      " --config ctrgcn_custom:preset=small",
+    ),
+    (["own.py"], "unexpected arguments: own.py; a config is named by --config"),
     (["--config", CONFIG, "--speed=3"], "unknown option --speed"),
     (["--config", CONFIG, "--noconfig.gcl"], "unknown option --noconfig.gcl"),
     (["--config", CONFIG, "-config.seed=3"], "unknown option -config.seed"),

@@ -448,7 +448,12 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path, tiny):
   config = tiny(**other, init_from=str(finished), **{"data.dir": "/absent"})
   with pytest.raises(errors.CheckpointError, match=message):
     train.run(config, tmp_path / "run")
-  config = tiny(init_from=str(tmp_path / "none"), **{"data.dir": "/absent"})
+  origin = tmp_path / "none"
+  config = tiny(init_from=str(origin), **{"data.dir": "/absent"})
+  message = f"init_from: there is no directory {origin}: name the directory"
+  with pytest.raises(errors.CheckpointError, match=message):
+    train.run(config, tmp_path / "run")
+  origin.mkdir()
   with pytest.raises(errors.CheckpointError, match="no checkpoint in"):
     train.run(config, tmp_path / "run")
 

@@ -8,6 +8,7 @@ freely.
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -200,6 +201,11 @@ def _restore(origin, model, clip, identity):
 @contextlib.contextmanager
 def _open(origin):
   """Opens the checkpoints of another run; their errors name the key."""
+  if not pathlib.Path(origin).exists():
+    raise errors.CheckpointError(
+      f"config.init_from: there is no directory {origin}: name the directory of"
+      " a run"
+    )
   try:
     with contextlib.closing(checkpoint.Checkpoints(origin)) as checkpoints:
       yield checkpoints
