@@ -249,8 +249,8 @@ def custom(config: ConfigDict, split: str, modality: str) -> None:
     config.data.train_split = "train"
     config.data.test_split = "test"
     config.data.prepare = (
-      "python -m data_prep.custom --raw DIR --layout FILE (or data_prep.pyskl"
-      " or data_prep.ctrgcn_npz --raw FILE)"
+      "python -m data_prep.custom --raw DIR --layout NAME_OR_FILE (or"
+      " data_prep.pyskl or data_prep.ctrgcn_npz --raw FILE)"
     )
   else:  # A protocol of NTU RGB+D in 2D (docs/HELD_DATA.md).
     config.data.prepare = "python -m data_prep.pyskl --raw FILE"

@@ -14,6 +14,10 @@ class DataError(UserError):
   """A data set that is missing, damaged or of another layout."""
 
 
+class MisfitError(DataError):
+  """A good data set, but not one for this config."""
+
+
 class ContrastError(UserError):
   """A contrast that would stay inactive for a whole training."""
 

@@ -179,7 +179,7 @@ def describe(data_dir: str | os.PathLike) -> dict[str, Any]:
   """
   info = data_files.open_builder(data_dir).info
   if "layout" not in (info.metadata or {}):
-    raise errors.DataError(
+    raise errors.MisfitError(
       f"{data_dir} names no joint layout: set --config.skeleton,"
       " --config.num_classes and --config.num_persons"
     )
@@ -205,7 +205,7 @@ def read_info(
 def _read(builder, split):
   cells = splits.find_cells(split, builder.info.splits)
   if not cells:
-    raise errors.DataError(
+    raise errors.MisfitError(
       f"{builder.data_path} has no split {split!r}; it has"
       f" {', '.join(sorted(builder.info.splits))}"
     )

@@ -25,6 +25,7 @@ def open_builder(data_dir: str | os.PathLike) -> Any:
   """Returns the `tfds.core.DatasetBuilder` of a data set of `data_prep`.
 
   Raises:
+    MisfitError: If it is a data set, but not one of `data_prep`.
     DataError: If there is none, or if a file is damaged or missing.
   """
   # Imported late, as it takes half a second. It imports TensorFlow only for
@@ -32,7 +33,7 @@ def open_builder(data_dir: str | os.PathLike) -> Any:
   import tensorflow_datasets as tfds
 
   path = pathlib.Path(data_dir)
-  if not (path / "dataset_info.json").exists():
+  if not is_dataset(path):
     raise errors.DataError(f"no data set in {path}")
   _check(path)
   try:
@@ -45,8 +46,13 @@ def open_builder(data_dir: str | os.PathLike) -> Any:
     reason = " ".join(str(error).split())[:120]
     raise errors.DataError(f"{path} is damaged ({reason})") from error
   if found != {"label", "name", "skeleton"}:
-    raise errors.DataError(f"{path} is not a data set of data_prep")
+    raise errors.MisfitError(f"{path} is not a data set of data_prep")
   return builder
+
+
+def is_dataset(path: str | os.PathLike) -> bool:
+  """Tells whether a directory holds a data set, perhaps a damaged one."""
+  return (pathlib.Path(path) / "dataset_info.json").exists()
 
 
 def write_checksums(directory: pathlib.Path) -> None:

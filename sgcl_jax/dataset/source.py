@@ -2,11 +2,15 @@
 """The clips that a run trains and evaluates on, and its batch sizes."""
 
 import dataclasses
+import pathlib
 import shlex
 from typing import Any
 
 from sgcl_jax import errors, input_pipeline, skeletons
+from sgcl_jax.dataset import data_files
 from sgcl_jax.terminal import wording
+
+_ANOTHER = "use the config of that data set, or name another --config.data.dir"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +109,10 @@ class Source:
   def _load(self, key):
     try:
       clips = input_pipeline.load(self.data_dir, getattr(self, key))
-      self._check(clips)
     except errors.DataError as error:
       keys = f"--config.data.dir or --config.data.{key}"
       raise _with_remedy(error, self.prepare, self.data_dir, keys) from error
+    self._check(clips)
     self._check_classes(clips)
     return clips
 
@@ -120,17 +124,19 @@ class Source:
         f"{self.data_dir} holds {wording.count(persons, 'person')} of"
         f" {wording.count(joints, 'joint')}, the"
         f" config wants {self.num_persons} of {self.layout.num_joints}"
-        f" ({self.layout.name})"
+        f" ({self.layout.name}): {_ANOTHER}"
       )
     if _dimensions(clips) not in (None, self.layout.dimensions):
       raise errors.DataError(
         f"{self.data_dir} holds joints in {_dimensions(clips)} dimensions, the"
-        f" config wants {self.layout.dimensions} ({self.layout.name})"
+        f" config wants {self.layout.dimensions} ({self.layout.name}):"
+        f" {_ANOTHER}"
       )
     if self.require_aligned and not clips.metadata.get("aligned"):
       raise errors.DataError(
-        f"the bodies in {self.data_dir} are not aligned, which InfoGCN expects;"
-        " to train on them anyway, set --config.data.require_aligned=false"
+        f"the bodies in {self.data_dir} are not aligned, which InfoGCN expects."
+        f" Prepare aligned ones with: {self.prepare}; to train on these anyway,"
+        " set --config.data.require_aligned=false"
       )
 
   def _check_classes(self, clips):
@@ -138,14 +144,12 @@ class Source:
       raise errors.DataError(
         f"{self.data_dir} has"
         f" {wording.count(len(clips.class_names), 'class')}, the config"
-        f" num_classes={self.num_classes}: use the config of that data set, or"
-        " name another --config.data.dir"
+        f" num_classes={self.num_classes}: {_ANOTHER}"
       )
     if clips.labels.max() >= self.num_classes:
       raise errors.DataError(
         f"{self.data_dir} has label {clips.labels.max()}, the config only"
-        f" num_classes={self.num_classes}: use the config of that data set, or"
-        " name another --config.data.dir"
+        f" num_classes={self.num_classes}: {_ANOTHER}"
       )
 
 
@@ -172,7 +176,19 @@ def _dimensions(clips):
 
 
 def _with_remedy(error, prepare, data_dir, keys):
-  return errors.DataError(
-    f"{error}. Prepare it with: {prepare} --out"
-    f" {shlex.quote(data_dir)}; or set {keys}"
-  )
+  """Returns the error with what helps, which depends on the directory."""
+  path, out = pathlib.Path(data_dir), shlex.quote(data_dir)
+  if isinstance(error, errors.MisfitError):
+    remedy = f"Use the config of that data set, or set {keys}"
+  elif data_files.is_dataset(path):  # Damaged.
+    again = f"{prepare} --out {out} --overwrite"
+    remedy = f"Prepare it again with: {again}; or set {keys}"
+  elif path.is_file() or (path.is_dir() and any(path.iterdir())):
+    # Raw clips, perhaps: nothing must be written there.
+    remedy = (
+      f"If it holds raw data, convert them with: {prepare}; and set"
+      " --config.data.dir to the directory that this writes"
+    )
+  else:
+    remedy = f"Prepare it with: {prepare} --out {out}; or set {keys}"
+  return errors.DataError(f"{error}. {remedy}")
