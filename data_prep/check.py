@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.quality import judge, measure
 from sgcl_jax import command, errors, input_pipeline, skeletons
+from sgcl_jax.dataset import data_files
 from sgcl_jax.terminal import progress, wording
 
 MOST_CLASSES = 12
@@ -117,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_json("the figures")
   args = parser.parse_args(argv)
+  _check_converted(args.data)
   if args.show is not None:
     _show(args)
     return
@@ -132,6 +134,19 @@ def main(argv: list[str] | None = None) -> None:
     raise errors.DataError(
       f"{args.data} has {wording.count(number, 'problem')}"
     )
+
+
+def _check_converted(data):
+  """Refuses a path that holds no data set, perhaps raw clips."""
+  if data_files.is_dataset(data):
+    return
+  remedy = "name a directory that a command of data_prep wrote"
+  if data.exists():
+    convert = wording.command_line(
+      *("data_prep.custom", "--raw", str(data), "--layout", "NAME_OR_FILE")
+    )
+    remedy = f"if it holds clips of your own, convert them first: {convert}"
+  raise errors.DataError(f"no data set in {data}: {remedy}")
 
 
 def _show(args):

@@ -20,7 +20,7 @@ from data_prep import problems, walk
 from data_prep.clips import clip_file, like, reader, skeleton_array, unit
 from data_prep.ntu import actors, align, raw_files, skeleton_file
 from sgcl_jax import command, errors
-from sgcl_jax.dataset import regular_file
+from sgcl_jax.dataset import data_files, regular_file
 from sgcl_jax.serving import model_options
 from sgcl_jax.terminal import wording
 
@@ -101,6 +101,9 @@ def read_files(
   """
   passed = collections.Counter()
   for name in names:
+    if data_files.is_dataset(name):
+      refused.append({"file": str(name), "reason": _refuse_dataset(name)})
+      continue
     found = False
     for path in walk.files(name, SUFFIXES, passed):
       try:
@@ -265,6 +268,14 @@ def _measure(started, first, count):
   end, done = time.perf_counter(), first[1]
   later = (end - first[0]) / (count - done) if count > done else None
   return {"first_answer": first[0] - started, "per_clip": later}
+
+
+def _refuse_dataset(path):
+  line = wording.command_line(
+    *("sgcl_jax.main", "--mode=evaluate", "--workdir", "RUN"),
+    f"--config.data.dir={path}",
+  )
+  return f"is a converted data set: name raw files, or evaluate it with: {line}"
 
 
 def _prepare_ntu(data, model):

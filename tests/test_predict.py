@@ -77,6 +77,16 @@ def test_what_is_printed(tiny_run, folder, call_main):
   assert "1 answered, first answer after" in done.stderr
 
 
+def test_a_converted_data_set_is_named(make_data):
+  data_dir = make_data({"train": 1})
+  refused = []
+  assert not [*predict.read_files([data_dir], None, refused)]
+  (found,) = refused
+  assert found["file"] == str(data_dir)
+  assert found["reason"].startswith("is a converted data set: name raw files")
+  assert found["reason"].endswith(f"RUN --config.data.dir={data_dir}")
+
+
 def break_file(path, what):
   """Writes a clip of the layout `ucla` that is broken in one way."""
   skeleton = np.ones((4, 1, 20, 3), np.float32)

@@ -224,6 +224,15 @@ def test_a_problem_ends_with_an_error(tmp_path, capsys):
     check.main(["--data", str(tmp_path)])
 
 
+def test_raw_clips_are_to_be_converted_first(tmp_path):
+  (tmp_path / "clip.json").touch()
+  message = f"convert them first: .* data_prep.custom --raw {tmp_path} --layout"
+  with pytest.raises(errors.DataError, match=message):
+    check.main(["--data", str(tmp_path)])
+  with pytest.raises(errors.DataError, match="name a directory that a command"):
+    check.main(["--data", str(tmp_path / "absent"), "--show", "clip"])
+
+
 def test_show(tmp_path, capsys):
   from PIL import Image
 
