@@ -92,7 +92,7 @@ def convert(raw: pathlib.Path, out: pathlib.Path, options: Options) -> None:
   config = clips.find_config(
     wanted, skeletons.NTU, [protocol] if protocol else [], aligned
   )
-  summary.show(tally, out, config, notices=notices, wanted=wanted)
+  summary.show(tally, out, config, names, notices=notices, wanted=wanted)
 
 
 def read_clip(row: np.ndarray) -> np.ndarray:

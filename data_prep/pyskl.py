@@ -121,7 +121,11 @@ def convert(raw: pathlib.Path, out: pathlib.Path, options: Options) -> None:
     out, pairs, _describe(raw, plan), overwrite=options.overwrite
   )
   notices += unusual.notices()
-  summary.show(tally, out, plan.config, notices=notices, wanted=plan.wanted)
+  summary.show(
+    *(tally, out, plan.config, plan.class_names),
+    notices=notices,
+    wanted=plan.wanted,
+  )
 
 
 def main(argv: list[str] | None = None) -> None:

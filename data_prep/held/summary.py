@@ -3,7 +3,7 @@
 
 import collections
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -43,6 +43,7 @@ def show(
   tally: Tally,
   out: pathlib.Path,
   config: str,
+  class_names: Sequence[str],
   *,
   notices: list[str],
   wanted: raw_set.RawSet | None,
@@ -53,6 +54,7 @@ def show(
     tally: The clips that were written.
     out: Directory of the data set.
     config: Name of a config, with its options.
+    class_names: [L].
     notices: What is unusual, a line for each.
     wanted: The complete set, if the clips are of one.
   """
@@ -76,6 +78,9 @@ def show(
         " not compare with others'"
       )
   print(f"wrote   {out}")
+  if len(class_names) == 1:
+    print(f"problem {training.ONE_CLASS.format(*class_names)}")
+    return
   # Sets of your own must not share a workdir.
   workdir = f"runs/{out.name}" if "custom" in config else None
   line = training.make_command(config, out, tally.splits, workdir)

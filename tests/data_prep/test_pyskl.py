@@ -228,6 +228,15 @@ def test_predictions_prepare_clips_as_the_set(flat_set):
     predict.prepare(pixels, model, 9)
 
 
+def test_one_class_cannot_be_trained(tmp_path, capsys):
+  clips = {name: (0, make_flat(i)) for i, name in enumerate("ab")}
+  write(tmp_path / "one.pkl", clips, {"train": ["a"], "test": ["b"]})
+  run(tmp_path / "one.pkl", "--layout", "coco17")
+  out = capsys.readouterr().out
+  assert "problem all clips are of one class, 'class 0'" in out
+  assert "next" not in out
+
+
 def test_your_own_clips_like_those_of_a_pickle(flat_set, tmp_path):
   out, clips = flat_set
   raw = tmp_path / "clips"
