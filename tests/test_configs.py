@@ -152,7 +152,7 @@ def test_infogcn_wants_aligned_bodies(config, make_data):
   config.update(skeleton="ucla", num_persons=1)
   cells = {"xsub_train_xview_train": 3}
   config.data.dir = str(make_data(cells, num_classes=config.num_classes))
-  with pytest.raises(errors.DataError, match="are not aligned.*--align --out"):
+  with pytest.raises(errors.DataError, match="are not aligned.*--align; "):
     experiment.make(config).source.load_train()
   config.data.require_aligned = False
   assert len(experiment.make(config).source.load_train()) == 3
