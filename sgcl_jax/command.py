@@ -69,8 +69,8 @@ def run(
       raise
     remedy = LESS_MEMORY if Parser.with_config else MORE_MEMORY
     _fail(f"out of memory ({wording.in_one_line(error)[:200]}); {remedy}")
-  except KeyboardInterrupt:
-    print(interrupted, file=sys.stderr)
+  except KeyboardInterrupt as error:  # Its text, if the command gave it one.
+    print(str(error) or interrupted, file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
   finally:
     # Nothing is left to clean up, and SystemExit in a function of `atexit`

@@ -286,7 +286,5 @@ def call_main(monkeypatch, capfd):
       code = end.code
     return subprocess.CompletedProcess(args, code, *capfd.readouterr())
 
-  handler = signal.getsignal(signal.SIGTERM)
   yield call
-  signal.signal(signal.SIGTERM, handler)
   jax.config.update("jax_enable_compilation_cache", cached)

@@ -209,6 +209,7 @@ def test_backbones_that_cannot_be_imported(write_backbone):
     (OSError(28, "No space left"), 1, "error: no space left; free some space"),
     (OSError("odd"), 1, "error: odd\n"),
     (KeyboardInterrupt(), 130, "interrupted\n"),
+    (KeyboardInterrupt("goes on"), 130, "goes on\n"),
   ],
 )
 def test_how_a_command_ends(error, code, message, capsys):

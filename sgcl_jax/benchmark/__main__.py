@@ -131,8 +131,11 @@ def _run_all(args):
     for key in {"matmul_precision", "model.dtype"} & set(keys):
       raise errors.ConfigError(f"config.{key} is chosen with --precisions")
   options = {"overrides": args.pending, "repeats": args.repeats, "jobs": jobs}
-  with command.messages(args.json):
-    rows = sweep.run(out, configs, precisions, **options)
+  try:
+    with command.messages(args.json):
+      rows = sweep.run(out, configs, precisions, **options)
+  except KeyboardInterrupt:
+    raise KeyboardInterrupt(command.RESUMABLE) from None
   if args.json:
     command.print_json({"out": str(out), "rows": rows})
   else:

@@ -123,6 +123,18 @@ def test_only_what_is_missing_is_measured(machine, run_all):
   assert json.loads(done.stdout)["rows"] == rows[6:]
 
 
+def test_an_interrupted_sweep_says_that_it_goes_on(
+  machine, run_all, monkeypatch
+):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(sweep, "launch", interrupt)
+  done, _ = run_all()
+  assert done.returncode == 130
+  assert "interrupted; the same command goes on from here\n" in done.stderr
+
+
 def test_too_little_memory_is_a_result(machine, run_all):
   machine.answers["agcn_ucla", False] = MEMORY
   done, rows = run_all(*SOME)
