@@ -11,6 +11,7 @@ import pathlib
 from typing import Any
 
 from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 CHECKSUMS = "checksums.json"
 PATTERNS = (
@@ -43,7 +44,7 @@ def open_builder(data_dir: str | os.PathLike) -> Any:
     # Read or parsed on demand.
     _ = info.metadata, [split.filepaths for split in info.splits.values()]
   except Exception as error:  # From protobuf or json, among others.
-    reason = " ".join(str(error).split())[:120]
+    reason = wording.in_one_line(error)[:120]
     raise errors.DataError(f"{path} is damaged ({reason})") from error
   if found != {"label", "name", "skeleton"}:
     raise errors.MisfitError(f"{path} is not a data set of data_prep")

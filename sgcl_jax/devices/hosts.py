@@ -215,7 +215,7 @@ def _connect(args):
       shutdown_timeout_seconds=END_SECONDS,
     )
   except (ValueError, RuntimeError) as error:
-    reason = " ".join(str(error).split())
+    reason = wording.in_one_line(error)
     raise errors.HostsError(_describe_absence(reason[:200])) from error
   finally:
     timer.cancel()

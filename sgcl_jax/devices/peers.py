@@ -61,7 +61,7 @@ class Session:
     self._over = threading.Event()
     self._line = line
     if line is not None:
-      line.on_loss = self._lose_first
+      line.on_loss = self._end
       line.patience = DEAD_SECONDS
     self._thread = threading.Thread(target=self._watch, daemon=True)
     self._thread.start()
@@ -150,9 +150,9 @@ class Session:
       except RuntimeError:
         reason = "process 0 of this run is gone"
       if reason and not self._over.is_set():
-        end(f"{reason}; this is process {self.index}")
+        self._end(reason)
 
-  def _lose_first(self, reason):
+  def _end(self, reason):
     end(f"{reason}; this is process {self.index}")
 
   def _find_failure(self):

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from sgcl_jax import errors
+from sgcl_jax.terminal import wording
 
 # The words in which torch.load names an object that it refuses to make.
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -67,7 +68,7 @@ def _to_numpy(torch, tensor):
 def _summarise(error):
   """Returns the reason in one line, without torch's advice to run the file."""
   error = error.__context__ or error  # torch wraps the reason in its advice.
-  text = " ".join(str(error).split())
+  text = wording.in_one_line(error)
   refused = _REFUSED.search(text)
   if refused:
     return (
@@ -76,5 +77,5 @@ def _summarise(error):
     )
   if "TorchScript" in text:
     return f"it is a TorchScript archive; {_ADVICE}"
-  reason = text.partition(". ")[0] or type(error).__name__
+  reason = text.partition(". ")[0]
   return f"it is damaged or not a PyTorch file ({reason})"

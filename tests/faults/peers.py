@@ -42,20 +42,10 @@ def _judge(trial, survivor, whole):
     return trials.Outcome("unclear", f"{survivor.code} {survivor.err[-400:]}")
   newest = trials.find_newest(trial.workdir)
   ended = [run.end() for run in _begin(trial, trial.workdir)]
-  if any(end.hung for end in ended):
-    return trials.Outcome("hung", "the resumed run")
-  if any(end.code for end in ended):
-    said = " | ".join(f"{end.code} {end.err[-200:]}" for end in ended)
-    return trials.Outcome("unclear", f"resumed: {said}")
-  if ended[0].resumed_step() < newest:
-    return trials.Outcome("lost", f"{ended[0].resumed_step()} of {newest}")
-  different = trials.find_difference(trial.workdir, whole)
-  if different:
-    return trials.Outcome("silent", different)
-  left = trials.find_left_over(trial.workdir)
-  if left:
-    return trials.Outcome("half-written", left)
-  return trials.Outcome(None, " ".join(survivor.messages()))
+  outcome = trials.judge(ended, newest, trial.workdir, whole)
+  if outcome.problem is None:
+    outcome.detail = " ".join(survivor.messages())
+  return outcome
 
 
 def _make_whole(trial):
@@ -65,9 +55,8 @@ def _make_whole(trial):
   """
   whole = trial.whole.with_name("pair")
   seconds = trial.whole.with_name("pair_seconds")
-  while (
-    not seconds.exists()
-  ):  # The second time finds its programs in the cache.
+  # The second time finds its programs in the cache.
+  while not seconds.exists():
     is_first = not whole.exists()
     shutil.rmtree(whole, ignore_errors=True)
     begin = time.monotonic()

@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -101,19 +101,37 @@ class Trial:
       newest: Step of the checkpoint that it must go on from; None for any.
       **places: `workdir` and `data`, if they have moved.
     """
-    ended = self.begin(**places).end()
     path = places.get("workdir", self.workdir)
-    if ended.hung:
-      return Outcome("hung", "the resumed run")
-    if ended.code:
-      return Outcome("unclear", f"resumed: {ended.code} {ended.err[-300:]}")
-    if newest is not None and ended.resumed_step() < newest:
-      return Outcome("lost", f"{ended.resumed_step()} of {newest} steps")
-    different = find_difference(path, self.whole)
-    if different:
-      return Outcome("silent", different)
-    left = find_left_over(path)
-    return Outcome("half-written", left) if left else Outcome()
+    return judge([self.begin(**places).end()], newest, path, self.whole)
+
+
+def judge(
+  ended: Sequence[process.Ended],
+  newest: int | None,
+  path: pathlib.Path,
+  whole: pathlib.Path,
+) -> Outcome:
+  """Judges the end of a resumed run.
+
+  Args:
+    ended: Its processes; the first one writes.
+    newest: Step of the checkpoint that it must go on from; None for any.
+    path: Its workdir.
+    whole: That of the same run without a fault.
+  """
+  if any(end.hung for end in ended):
+    return Outcome("hung", "the resumed run")
+  if any(end.code for end in ended):
+    said = " | ".join(f"{end.code} {end.err[-300:]}" for end in ended)
+    return Outcome("unclear", f"resumed: {said}")
+  step = ended[0].resumed_step()
+  if newest is not None and step < newest:
+    return Outcome("lost", f"{step} of {newest} steps")
+  different = find_difference(path, whole)
+  if different:
+    return Outcome("silent", different)
+  left = find_left_over(path)
+  return Outcome("half-written", left) if left else Outcome()
 
 
 def find_newest(path: pathlib.Path) -> int:
