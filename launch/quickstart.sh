@@ -23,5 +23,5 @@ $python -m sgcl_jax.main --config configs/quickstart.py
 echo "evaluating the checkpoint once more, as for any run:"
 run=runs/quickstart_xsub_joint_motion
 $python -m sgcl_jax.main --mode=evaluate --workdir $run
-clip=$(find data/quickstart_raw -name '*.skeleton' | sort | head -n 1)
-echo "next    $python -m sgcl_jax.predict --checkpoint $run $clip"
+clips=(data/quickstart_raw/*.skeleton)
+echo "next    $python -m sgcl_jax.predict --checkpoint $run ${clips[0]}"
